@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The kernels for x86-64 with AVX2 and FMA.
+ * gemm: most rows of output channels beside 1, 2, 3 and 4 vectors of pixels (registers: 16).
+ */
+#include "kernels.h"
+
+#define FC_ISA avx2
+#define FC_VECTOR_BYTES 32
+#define FC_GEMM_ROWS_1 6
+#define FC_GEMM_ROWS_2 6
+#define FC_GEMM_ROWS_3 4
+#define FC_GEMM_ROWS_4 3
+#define FC_STENCIL_VECTORS 2
+
+#include "dtypes.inc"

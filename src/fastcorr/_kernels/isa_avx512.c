@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The kernels for x86-64 with AVX-512 F, BW, DQ and VL.
+ * gemm: most rows of output channels beside 1, 2, 3 and 4 vectors of pixels (registers: 32).
+ */
+#include "kernels.h"
+
+#define FC_ISA avx512
+#define FC_VECTOR_BYTES 64
+#define FC_GEMM_ROWS_1 14
+#define FC_GEMM_ROWS_2 14
+#define FC_GEMM_ROWS_3 9
+#define FC_GEMM_ROWS_4 6
+#define FC_STENCIL_VECTORS 4
+
+#include "dtypes.inc"

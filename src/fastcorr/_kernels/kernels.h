@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The contract between the drivers (_algorithms, Cython) and the kernels (leaf.inc, C).
+ *
+ * A kernel is a pure function of pointers, counts and strides. It allocates nothing, knows nothing
+ * of Python, OpenMP, padding modes or tiles, and keeps no state. Strides are in elements of the
+ * compute type unless their name says bytes.
+ *
+ * The staged window
+ * -----------------
+ * Drivers copy the part of x that a tile of outputs needs into a window: padding resolved, dtype
+ * converted, one plane per (channel, row phase, column phase). With stride s, phase p of an axis holds
+ * the positions p, p + s, p + 2 s, ...; so for every kernel tap the inputs of neighbouring outputs
+ * are neighbours in memory, whatever the stride and the dilation:
+ *
+ *       stride 1, 3x3                         stride 2, 3x3
+ *       plane c:   pitch = OW + 2             planes (c, 0, 0) (c, 0, 1)   pitch = OW + 1
+ *         x x x x x x x x                       x x x x    o o o o         taps 0 2 / tap 1
+ *         x x x x x x x x                       x x x x    o o o o
+ *         x x x x x x x x                     planes (c, 1, 0) (c, 1, 1)
+ *                                               + + + +    * * * *
+ *
+ * gemm reads it without a packed copy: offset[k] leads from an output's place in the window to its
+ * input under tap k = (c, ky, kx), and the vector there holds the inputs of `lanes` outputs:
+ *
+ *       b + offset[k]:   [ p0 p1 ... p15 | p16 ... p31 ]     one row of the "panel", NR = nv * lanes
+ *       a[i * lda + k]:  one weight of output channel i, broadcast
+ *       c[i * NR + j] (+)= sum over k of a[i * lda + k] * b[offset[k] + j]
+ *
+ * Where rows are too short to fill vectors, drivers gather them into a panel [k][NR] first, and
+ * offset[k] = k * NR.
+ *
+ * Sums are blocked for accuracy: FC_K_BLOCK terms or so in registers, the blocks of one call in a
+ * second level, the calls (accumulate = 1) in a third.
+ */
+#ifndef FASTCORR_KERNELS_H
+#define FASTCORR_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define FC_GEMM_MAX_ROWS 14
+#define FC_GEMM_MAX_VECTORS 4
+#define FC_DOT_MAX_PIXELS 4
+#define FC_STENCIL_ROWS 4        /* output rows per stencil call */
+#define FC_STENCIL_MAX_HEIGHT 7  /* kernel heights with a stencil of their own; 0 is any height >= 4 */
+#define FC_STENCIL_MAX_VECTORS 4
+#define FC_K_BLOCK 128           /* terms of a sum kept in one register; twice that in long sums */
+#define FC_PAD PTRDIFF_MIN       /* in row_bytes and column_bytes: the padding constant */
+
+/* Element types of arrays. FC_F16 to FC_F64 order is that of source_types in dtypes.inc. */
+typedef enum {
+    FC_I8, FC_U8, FC_I16, FC_U16, FC_I32, FC_U32, FC_I64, FC_U64, FC_F16, FC_F32, FC_F64,
+    FC_N_TYPES
+} fc_type_t;
+
+/* Types that kernels compute in: integers modulo 2^n, so signs do not matter. */
+typedef enum { FC_COMPUTE_U32, FC_COMPUTE_U64, FC_COMPUTE_F32, FC_COMPUTE_F64, FC_N_COMPUTE } fc_compute_t;
+
+/* Rows and columns of x that make one plane of a window. */
+typedef struct {
+    ptrdiff_t n_rows, n_columns, pitch;
+    const ptrdiff_t *row_bytes;     /* [n_rows] from src, or FC_PAD */
+    const ptrdiff_t *column_bytes;  /* [n_columns] from the row, or FC_PAD; read outside lo .. hi and at lo */
+    ptrdiff_t lo, hi;               /* columns lo <= j < hi lie step_bytes apart */
+    ptrdiff_t step_bytes;
+} fc_window_t;
+
+/* Copy a window of n_channels channels, converted, into dst. The channel after is fetched ahead. */
+typedef void (*fc_stage_fn)(const fc_window_t *window, const char *src, ptrdiff_t n_channels,
+                            ptrdiff_t channel_bytes, const void *fill, void *dst,
+                            ptrdiff_t channel_step);
+
+/* One (m x NR) tile of c from k terms; see above. */
+typedef void (*fc_gemm_fn)(ptrdiff_t k, const void *a, ptrdiff_t lda, const void *b,
+                           const ptrdiff_t *offset, void *c, int accumulate);
+
+/* A few pixels that would fill no vector, with vectors along k instead; pixel j is column j of b,
+ * gathered: c[i * ldc + j] (+)= sum over k of a[i * lda + k] * b[j * ldb + k], i < m, j < n */
+typedef void (*fc_dot_fn)(ptrdiff_t k, ptrdiff_t m, const void *a, ptrdiff_t lda, const void *b,
+                          ptrdiff_t ldb, void *c, ptrdiff_t ldc, int accumulate);
+
+/* (n_down * FC_STENCIL_ROWS) x (n_across * nv * lanes) outputs of one channel:
+ * c[r * ldc + j] (+)= sum over ky, kx of w[ky * ldw + kx] * x[(r * s + ky) * pitch + column[kx] + j] */
+typedef void (*fc_stencil_fn)(ptrdiff_t n_down, ptrdiff_t n_across, const void *x,
+                              ptrdiff_t pitch, ptrdiff_t kh, ptrdiff_t kw,
+                              const ptrdiff_t *column, const void *w, ptrdiff_t ldw, void *c,
+                              ptrdiff_t ldc, int accumulate);
+
+/* panel[k * nr + run.lane ...] = b[offset[k] + run.start ...]; runs in rising order of lane; writes
+ * up to one vector past each run, so the panel has a vector of slack. */
+typedef struct {
+    ptrdiff_t lane, start, n;
+} fc_run_t;
+typedef void (*fc_pack_fn)(ptrdiff_t k, const void *b, const ptrdiff_t *offset,
+                           const fc_run_t *run, ptrdiff_t n_runs, void *panel, ptrdiff_t nr);
+
+/* y[row_bytes[i] + j * column_bytes] = c[i * ldc + j] + bias[i], converted (bias may be NULL) */
+typedef void (*fc_store_fn)(const void *c, ptrdiff_t ldc, ptrdiff_t n_rows, ptrdiff_t n,
+                            const void *bias, char *y, const ptrdiff_t *row_bytes,
+                            ptrdiff_t column_bytes);
+
+/* dst[i] += src[i] */
+typedef void (*fc_add_fn)(ptrdiff_t n, const void *src, void *dst);
+
+/* Run n rounds of independent multiply-adds in registers; returns their floating-point operations. */
+typedef double (*fc_peak_fn)(ptrdiff_t n, void *sink);
+
+/* All kernels of one compute type in one instruction set. NULL where a conversion has no meaning. */
+typedef struct {
+    const char *name;                                      /* "f32" */
+    ptrdiff_t item_bytes, lanes;
+    int gemm_rows[FC_GEMM_MAX_VECTORS + 1];                /* most rows for nv vectors, or 0 */
+    int stencil_vectors;
+    fc_gemm_fn gemm[FC_GEMM_MAX_VECTORS + 1][FC_GEMM_MAX_ROWS + 1];
+    /* [stride - 1][kernel height, 0 = any][vectors]; NULL where there is none */
+    fc_stencil_fn stencil[2][FC_STENCIL_MAX_HEIGHT + 1][FC_STENCIL_MAX_VECTORS + 1];
+    fc_dot_fn dot[FC_DOT_MAX_PIXELS + 1];                  /* [pixels] */
+    fc_pack_fn pack;
+    fc_stage_fn stage[FC_N_TYPES];
+    fc_store_fn store[FC_N_TYPES];
+    fc_add_fn add;
+    fc_peak_fn peak;
+} fc_kernels_t;
+
+/* An instruction set: its kernels for each compute type. */
+typedef struct {
+    const char *name;
+    const fc_kernels_t *kernels[FC_N_COMPUTE];
+} fc_isa_t;
+
+/* dispatch.c */
+int fc_isa_count(void);                        /* usable on this processor, lowest first */
+const fc_isa_t *fc_isa(int index);
+const char *fc_isa_built(int index);           /* all that were built; NULL past the last */
+
+#endif

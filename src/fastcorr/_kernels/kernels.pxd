@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""kernels.h for Cython: the only place where the kernels are declared again."""
+
+cdef extern from "kernels.h" nogil:
+    enum:
+        FC_GEMM_MAX_ROWS
+        FC_GEMM_MAX_VECTORS
+        FC_DOT_MAX_PIXELS
+        FC_STENCIL_ROWS
+        FC_STENCIL_MAX_HEIGHT
+        FC_STENCIL_MAX_VECTORS
+        FC_K_BLOCK
+        FC_I8, FC_U8, FC_I16, FC_U16, FC_I32, FC_U32, FC_I64, FC_U64, FC_F16, FC_F32, FC_F64
+        FC_COMPUTE_U32, FC_COMPUTE_U64, FC_COMPUTE_F32, FC_COMPUTE_F64
+        FC_N_COMPUTE
+
+    const Py_ssize_t FC_PAD
+
+    ctypedef struct fc_window_t:
+        Py_ssize_t n_rows, n_columns, pitch
+        const Py_ssize_t *row_bytes
+        const Py_ssize_t *column_bytes
+        Py_ssize_t lo, hi
+        Py_ssize_t step_bytes
+
+    ctypedef struct fc_run_t:
+        Py_ssize_t lane, start, n
+
+    ctypedef void (*fc_stage_fn)(
+        const fc_window_t *, const char *, Py_ssize_t, Py_ssize_t, const void *, void *, Py_ssize_t
+    ) noexcept nogil
+    ctypedef void (*fc_gemm_fn)(
+        Py_ssize_t, const void *, Py_ssize_t, const void *, const Py_ssize_t *, void *, int
+    ) noexcept nogil
+    ctypedef void (*fc_dot_fn)(
+        Py_ssize_t, Py_ssize_t, const void *, Py_ssize_t, const void *, Py_ssize_t, void *,
+        Py_ssize_t, int
+    ) noexcept nogil
+    ctypedef void (*fc_stencil_fn)(
+        Py_ssize_t, Py_ssize_t, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+        const Py_ssize_t *, const void *, Py_ssize_t, void *, Py_ssize_t, int
+    ) noexcept nogil
+    ctypedef void (*fc_pack_fn)(
+        Py_ssize_t, const void *, const Py_ssize_t *, const fc_run_t *, Py_ssize_t, void *,
+        Py_ssize_t
+    ) noexcept nogil
+    ctypedef void (*fc_store_fn)(
+        const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const void *, char *, const Py_ssize_t *,
+        Py_ssize_t
+    ) noexcept nogil
+    ctypedef void (*fc_add_fn)(Py_ssize_t, const void *, void *) noexcept nogil
+    ctypedef double (*fc_peak_fn)(Py_ssize_t, void *) noexcept nogil
+
+    ctypedef struct fc_kernels_t:
+        const char *name
+        Py_ssize_t item_bytes, lanes
+        int gemm_rows[5]
+        int stencil_vectors
+        fc_gemm_fn gemm[5][15]
+        fc_stencil_fn stencil[2][8][5]
+        fc_dot_fn dot[5]
+        fc_pack_fn pack
+        fc_stage_fn stage[11]
+        fc_store_fn store[11]
+        fc_add_fn add
+        fc_peak_fn peak
+
+    ctypedef struct fc_isa_t:
+        const char *name
+        const fc_kernels_t *kernels[4]
+
+    int fc_isa_count()
+    const fc_isa_t *fc_isa(int index)
+    const char *fc_isa_built(int index)
