@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The algorithms behind `_plan.ALGORITHMS`: loops over tiles around the micro-kernels."""

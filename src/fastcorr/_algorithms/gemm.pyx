@@ -1,0 +1,784 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Implicit GEMM: y (m output channels x n pixels) = w (m x k) times windows of x (k x n).
+
+    for tile in (groups x channel blocks x images x rows x columns)    parallel_for
+      for chunk of k = (c, ky, kx)              level 3 of the sum: `acc`, if there are several
+        stage the chunk's window of x           fc_stage: padding, dtypes and strides end here
+        for group of panels                     fc_pack, where rows are too short for vectors
+          for block of m rows                   weights straight from w, or copied by fc_stage
+            for panel of NR pixels              fc_gemm: levels 1 and 2 of the sum
+            for the last few pixels of a small image that would fill no vector   fc_dot
+
+The order of a sum depends on (C/G, KH, KW), the dtypes and the instruction set alone, and for the
+last pixels of a small image on its size. How pixels and channels are cut into tiles follows the
+number of threads, and does not change a bit of the result.
+
+A complex x is 2 C real channels and a complex w gives 2 F real outputs; a complex x under a real w
+is twice the images.
+"""
+
+import numpy as np
+
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+from numpy cimport PyArray_DATA, PyArray_IS_C_CONTIGUOUS, import_array, ndarray
+
+from fastcorr._algorithms.operands cimport (
+    aligned, image_of, image_t, is_computed_in, parts_of, weights_of, weights_t,
+)
+from fastcorr._algorithms.parallel cimport parallel_for, whole_lines
+from fastcorr._algorithms.window cimport axis_of, axis_t, ceil_div, interior, positions
+from fastcorr._kernels.dispatch cimport kernels
+from fastcorr._kernels.kernels cimport (
+    FC_DOT_MAX_PIXELS, FC_GEMM_MAX_ROWS, FC_GEMM_MAX_VECTORS, fc_kernels_t, fc_run_t, fc_window_t,
+)
+
+from fastcorr._algorithms.layout import axis_layout
+from fastcorr._kernels.dispatch import active_isa, compute_code, element_code, is_kernel_dtype
+
+import_array()
+
+# Terms of a sum per chunk: a panel of 160 KB at most. A kernel of one tap reuses nothing in the
+# window: half as many terms leave room for whole images.
+K_CHUNK = 1280
+K_CHUNK_OF_ONE_TAP = 640
+# Bytes per thread, so that a window, its panels and the block of weights stay in a 1 MB cache.
+WINDOW_BYTES = 512 * 1024
+PANEL_BYTES = 384 * 1024
+ACC_BYTES = 384 * 1024
+
+# Rows of w in one set of a cache of 8 ways; with 14 of them a 1x1 layer of 1024 channels ran at 60
+# instead of 106 GFLOP/s (EPYC 9004, AVX-512, 2026-11).
+MAX_COLLIDING_ROWS = 9
+
+# Cost model, in cycles of one vector multiply-add (EPYC 9004, AVX-512, 2026-11; the choice it makes
+# is flat around the best, so other processors are served as well).
+CYCLES_PER_STAGED_VECTOR = 8.0   # mostly waiting for x
+CYCLES_PER_STAGED_ROW = 20.0
+WEIGHT_BYTES_PER_CYCLE = 16.0
+CYCLES_PER_PACKED_VECTOR = 2.0
+CYCLES_PER_PACKED_RUN = 4.0
+CYCLES_PER_STORED_VECTOR = 3.0
+CYCLES_PER_CALL = 60.0
+CYCLES_PER_SUM = 10.0
+CYCLES_PER_TILE = 500.0
+CYCLES_PER_THREAD = 100e3       # less work than this does not pay for waking a thread
+CYCLES_PER_SECOND = 2e9
+MAX_TILE_CYCLES = 50e6          # Ctrl-C waits for a tile
+
+
+def unsupported(problem):
+    """None, or why an implicit GEMM cannot serve the problem."""
+    if not is_kernel_dtype(problem.dtype):
+        return f"there are no kernels for {problem.dtype}"
+    return None
+
+
+cdef enum:
+    CHANNELS_AT_A_TIME = 4
+
+
+ctypedef struct job_t:
+    const fc_kernels_t *kernel
+    image_t x
+    image_t y
+    weights_t w
+    const char *bias            # [image_parts][groups * m], compute type, or NULL
+    char fill[16]               # the padding constant: real and imaginary part, compute type
+    int x_type, w_type, y_type
+    # complex operands as real ones
+    int image_parts, k_parts, m_parts
+    # the problem
+    Py_ssize_t groups, m, channels, kh, kw, oh, ow
+    Py_ssize_t stride_y, stride_x, dilation_y, dilation_x
+    axis_t rows, columns
+    bint direct_weights
+    Py_ssize_t lda
+    # chunks of k
+    Py_ssize_t chunk_channels, chunk_kh, chunk_kw, n_chunks
+    # tiles
+    Py_ssize_t tile_images, tile_rows, tile_columns, tile_blocks
+    Py_ssize_t n_image_tiles, n_row_tiles, n_column_tiles, n_block_tiles, n_images
+    Py_ssize_t n_blocks                       # blocks of rows of w: balanced, at most gemm_rows[nv]
+    int nv
+    bint packed, by_row
+    Py_ssize_t tail                           # last pixels of every image that fc_dot computes
+    Py_ssize_t panels_per_group
+    # the window: planes [channel][row plane][column plane][length][pitch]
+    const Py_ssize_t *offset                  # [chunk k]
+    const Py_ssize_t *last_offset             # the same for a chunk with fewer taps
+    const Py_ssize_t *panel_offset            # [chunk k]: k * NR
+    const Py_ssize_t *row_starts
+    const Py_ssize_t *column_starts
+    Py_ssize_t n_row_planes, n_column_planes, window_rows, pitch, channel_size, image_size
+    # scratch, in bytes from its start
+    Py_ssize_t at_row_bytes, at_column_bytes, at_runs, at_window, at_panels, at_weights, at_tile
+    Py_ssize_t at_acc, at_tail_columns, at_tail
+
+
+ctypedef struct tile_t:
+    Py_ssize_t image0, row0, column0, images, rows, columns, group, block0, block1
+    Py_ssize_t n_pixels, line                 # pixels of the flat index, its step by rows
+    Py_ssize_t n_panels
+
+
+ctypedef struct chunk_t:
+    Py_ssize_t c0, nc, ky0, nky, kx0, nkx
+    Py_ssize_t k0, kc               # its first term in a row of w, and how many it has
+
+
+cdef void locate_chunk(const job_t *job, Py_ssize_t index, chunk_t *chunk) noexcept nogil:
+    cdef Py_ssize_t across = ceil_div(job.kw, job.chunk_kw), down = ceil_div(job.kh, job.chunk_kh)
+    chunk.kx0 = index % across * job.chunk_kw
+    chunk.nkx = min(job.chunk_kw, job.kw - chunk.kx0)
+    chunk.ky0 = index // across % down * job.chunk_kh
+    chunk.nky = min(job.chunk_kh, job.kh - chunk.ky0)
+    chunk.c0 = index // (across * down) * job.chunk_channels
+    chunk.nc = min(job.chunk_channels, job.channels - chunk.c0)
+    chunk.k0 = (chunk.c0 * job.kh + chunk.ky0) * job.kw + chunk.kx0
+    chunk.kc = chunk.nc * chunk.nky * chunk.nkx * job.k_parts
+
+
+cdef inline Py_ssize_t block_start(const job_t *job, Py_ssize_t block) noexcept nogil:
+    return job.m * block // job.n_blocks
+
+
+cdef inline Py_ssize_t panel_pixels(const job_t *job, const tile_t *t, Py_ssize_t panel,
+                                    Py_ssize_t *first) noexcept nogil:
+    """First flat pixel of a panel and how many it has."""
+    cdef Py_ssize_t nr = job.nv * job.kernel.lanes, per_row
+    if job.by_row:
+        per_row = ceil_div(t.columns, nr)
+        first[0] = panel // per_row * t.line + panel % per_row * nr
+        return min(nr, t.columns - panel % per_row * nr)
+    first[0] = panel * nr
+    return min(nr, t.n_pixels - panel * nr)
+
+
+cdef void stage_window(const job_t *job, const tile_t *t, const chunk_t *chunk,
+                       char *scratch) noexcept nogil:
+    """Copy what the tile needs of x for the chunk."""
+    cdef Py_ssize_t *row_bytes = <Py_ssize_t *> (scratch + job.at_row_bytes)
+    cdef Py_ssize_t *column_bytes = <Py_ssize_t *> (scratch + job.at_column_bytes)
+    cdef Py_ssize_t n_rows = job.window_rows - (job.tile_rows - t.rows)
+    cdef Py_ssize_t n_columns = job.pitch - (job.tile_columns - t.columns)
+    cdef Py_ssize_t py, px, image, c
+    # All planes of a few channels at a time: they share the lines of x.
+    cdef Py_ssize_t step = chunk.nc if job.n_column_planes == 1 else CHANNELS_AT_A_TIME
+    for py in range(job.n_row_planes):
+        positions(&job.rows, plane_start(&job.rows, t.row0, chunk.ky0 * job.dilation_y,
+                                         job.row_starts[py]),
+                  n_rows, job.x.h, row_bytes + py * job.window_rows)
+    for px in range(job.n_column_planes):
+        positions(&job.columns, plane_start(&job.columns, t.column0, chunk.kx0 * job.dilation_x,
+                                            job.column_starts[px]),
+                  n_columns, job.x.w, column_bytes + px * job.pitch)
+    for image in range(t.images):
+        for c in range(ceil_div(chunk.nc, step)):
+            for py in range(job.n_row_planes):
+                for px in range(job.n_column_planes):
+                    stage_plane(job, t, chunk, image, c * step, min(step, chunk.nc - c * step),
+                                py, px, n_rows, n_columns, scratch)
+
+
+cdef inline Py_ssize_t plane_start(const axis_t *axis, Py_ssize_t output, Py_ssize_t tap,
+                                   Py_ssize_t phase) noexcept nogil:
+    """The padded position of a plane's first row or column."""
+    return output * axis.stride + tap + phase
+
+
+cdef void stage_plane(const job_t *job, const tile_t *t, const chunk_t *chunk, Py_ssize_t image,
+                      Py_ssize_t c, Py_ssize_t nc, Py_ssize_t py, Py_ssize_t px,
+                      Py_ssize_t n_rows, Py_ssize_t n_columns, char *scratch) noexcept nogil:
+    """Copy one plane of nc channels from the chunk's channel c on."""
+    cdef fc_window_t win
+    cdef Py_ssize_t item = job.kernel.item_bytes, n = t.image0 + image, part, lo, hi
+    win.row_bytes = <Py_ssize_t *> (scratch + job.at_row_bytes) + py * job.window_rows
+    win.column_bytes = <Py_ssize_t *> (scratch + job.at_column_bytes) + px * job.pitch
+    win.n_rows, win.n_columns, win.pitch = n_rows, n_columns, job.pitch
+    win.step_bytes = job.stride_x * job.x.w
+    interior(&job.columns, plane_start(&job.columns, t.column0, chunk.kx0 * job.dilation_x,
+                                       job.column_starts[px]), n_columns, &win.lo, &win.hi)
+    interior(&job.rows, plane_start(&job.rows, t.row0, chunk.ky0 * job.dilation_y,
+                                    job.row_starts[py]), n_rows, &lo, &hi)
+    if (win.lo == 0 and win.hi == n_columns == job.pitch and lo == 0 and hi == n_rows
+            and job.stride_y * job.x.h == n_columns * win.step_bytes
+            and job.x.c != item):
+        # One row of rows that follow each other without padding, in x and in the window.
+        win.n_columns *= n_rows
+        win.n_rows = 1
+        win.hi = win.n_columns
+    for part in range(job.k_parts):
+        job.kernel.stage[job.x_type](
+            &win,
+            job.x.data + n // job.image_parts * job.x.n
+            + (n % job.image_parts + part) * job.x.part
+            + (t.group * job.channels + chunk.c0 + c) * job.x.c,
+            nc, job.x.c, job.fill + (n % job.image_parts + part) * item,
+            scratch + job.at_window
+            + (image * job.image_size + (c * job.k_parts + part) * job.channel_size
+               + (py * job.n_column_planes + px) * job.window_rows * job.pitch) * item,
+            job.k_parts * job.channel_size)
+
+
+cdef void load_weights(const job_t *job, const tile_t *t, const chunk_t *chunk, Py_ssize_t m0,
+                       Py_ssize_t mr, char *weights, Py_ssize_t lda) noexcept nogil:
+    """Copy the chunk of rows m0 .. m0 + mr of w, as numbers of the compute type.
+
+    For complex operands, row 2 f + p of the product takes part p ^ q of w for part q of x, with a
+    minus where both are imaginary.
+    """
+    cdef fc_window_t win
+    cdef Py_ssize_t item = job.kernel.item_bytes, taps = chunk.nky * chunk.nkx, zero = 0
+    cdef Py_ssize_t i, m, p, q, ky, channel, n_pieces = chunk.nky, n_channels = chunk.nc
+    cdef const char *src
+    cdef char *dst
+    cdef char nothing[16]
+    memset(nothing, 0, sizeof(nothing))
+    win.row_bytes, win.column_bytes = &zero, &zero
+    win.n_rows, win.n_columns = 1, chunk.nkx
+    win.lo, win.step_bytes = 0, job.w.kw
+    if chunk.nky == 1 or job.w.kh == chunk.nkx * job.w.kw:  # all taps in one run
+        n_pieces, win.n_columns = 1, taps
+        if job.k_parts == 1 and job.w.c == taps * job.w.kw:  # all channels, too
+            n_channels, win.n_columns = 1, chunk.kc
+    win.hi, win.pitch = win.n_columns, win.n_columns
+    for i in range(mr):
+        m = t.group * job.m + m0 + i
+        p = m % job.m_parts
+        for q in range(job.k_parts):
+            src = (job.w.data + m // job.m_parts * job.w.f + chunk.c0 * job.w.c
+                   + chunk.ky0 * job.w.kh + chunk.kx0 * job.w.kw + (p ^ q) * job.w.part)
+            dst = weights + (i * lda + q * taps) * item
+            for ky in range(n_pieces):
+                job.kernel.stage[job.w_type](
+                    &win, src + ky * job.w.kh, n_channels, job.w.c, nothing,
+                    dst + ky * chunk.nkx * item, job.k_parts * taps)
+            if p == 0 and q == 1:
+                for channel in range(chunk.nc):
+                    negate(dst + 2 * channel * taps * item, taps, item)
+
+
+cdef inline void negate(char *at, Py_ssize_t n, Py_ssize_t item) noexcept nogil:
+    """Complex operands compute in float32 or float64 only."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        if item == 4:
+            (<float *> at)[i] = -(<float *> at)[i]
+        else:
+            (<double *> at)[i] = -(<double *> at)[i]
+
+
+cdef void pack_panels(const job_t *job, const tile_t *t, const chunk_t *chunk, Py_ssize_t panel0,
+                      Py_ssize_t panel1, char *scratch) noexcept nogil:
+    cdef Py_ssize_t item = job.kernel.item_bytes, nr = job.nv * job.kernel.lanes
+    cdef fc_run_t *runs = <fc_run_t *> (scratch + job.at_runs)
+    cdef Py_ssize_t panel, first, n, lane, pixel, image, row, column, n_runs
+    for panel in range(panel0, panel1):
+        n = panel_pixels(job, t, panel, &first)
+        n_runs = 0
+        lane = 0
+        while lane < n:
+            pixel = first + lane
+            image = pixel // (t.rows * t.columns)
+            row = pixel % (t.rows * t.columns) // t.columns
+            column = pixel % t.columns
+            runs[n_runs].lane = lane
+            runs[n_runs].start = image * job.image_size + row * job.pitch + column
+            runs[n_runs].n = min(t.columns - column, n - lane)
+            lane += runs[n_runs].n
+            n_runs += 1
+        job.kernel.pack(chunk.kc, scratch + job.at_window, offset_of(job, chunk), runs, n_runs,
+                        scratch + job.at_panels + (panel - panel0) * chunk.kc * nr * item, nr)
+
+
+cdef inline const Py_ssize_t *offset_of(const job_t *job, const chunk_t *chunk) noexcept nogil:
+    """Where the chunk's taps lie in the window. Fewer channels are a prefix of the table."""
+    if chunk.nky * chunk.nkx < job.chunk_kh * job.chunk_kw:
+        return job.last_offset
+    return job.offset
+
+
+cdef void gather_tail(const job_t *job, const tile_t *t, const chunk_t *chunk,
+                      char *scratch) noexcept nogil:
+    """The columns of the tail's pixels, each as kc numbers side by side."""
+    cdef Py_ssize_t i, k, pixel, at, kc = chunk.kc
+    cdef const Py_ssize_t *offset = offset_of(job, chunk)
+    cdef char *window = scratch + job.at_window
+    cdef char *out = scratch + job.at_tail_columns
+    for i in range(job.tail):
+        pixel = t.n_pixels + i
+        at = pixel // t.columns * job.pitch + pixel % t.columns
+        for k in range(kc):
+            if job.kernel.item_bytes == 4:
+                (<uint32_t *> out)[i * kc + k] = (<uint32_t *> window)[at + offset[k]]
+            else:
+                (<uint64_t *> out)[i * kc + k] = (<uint64_t *> window)[at + offset[k]]
+
+
+cdef void store_pixels(const job_t *job, const tile_t *t, const char *tile, Py_ssize_t ldc,
+                       Py_ssize_t m0, Py_ssize_t mr, Py_ssize_t first, Py_ssize_t n) noexcept nogil:
+    """Write the valid ones of n pixels of a finished tile of the product."""
+    cdef Py_ssize_t row_bytes[32]
+    cdef Py_ssize_t item = job.kernel.item_bytes, lane = 0, i, m
+    cdef Py_ssize_t pixel, image, row, column, run, columns = t.columns, line = t.line, per_image
+    cdef const char *bias = NULL
+    cdef char *at
+    for i in range(mr):
+        m = t.group * job.m + m0 + i
+        row_bytes[i] = m // job.m_parts * job.y.c + m % job.m_parts * job.y.part
+    per_image = t.rows * t.columns if job.packed else t.n_pixels
+    while lane < n:
+        pixel = first + lane
+        image = pixel // per_image if job.packed else 0
+        row = (pixel - image * per_image) // line
+        column = pixel - image * per_image - row * line
+        run = min(columns - column, n - lane)
+        if line == columns and job.y.h == columns * job.y.w:  # rows follow each other in y, too
+            run = min((image + 1) * per_image - pixel, n - lane)
+        if run > 0:
+            image += t.image0
+            at = (job.y.data + image // job.image_parts * job.y.n
+                  + image % job.image_parts * job.y.part
+                  + (t.row0 + row) * job.y.h + (t.column0 + column) * job.y.w)
+            if job.bias != NULL:
+                bias = job.bias + ((image % job.image_parts) * job.m * job.groups
+                                   + t.group * job.m + m0) * item
+            job.kernel.store[job.y_type](tile + lane * item, ldc, mr, run, bias, at, row_bytes,
+                                         job.y.w)
+            lane += run
+        else:
+            lane += line - column  # between the rows of a flat index
+
+
+cdef void locate(const job_t *job, Py_ssize_t index, tile_t *t) noexcept nogil:
+    """The tile of that number: columns run fastest, then rows, images, channel blocks, groups."""
+    cdef Py_ssize_t i
+    i = index % job.n_column_tiles
+    t.column0 = i * job.tile_columns
+    t.columns = min(job.tile_columns, job.ow - t.column0)
+    index //= job.n_column_tiles
+    i = index % job.n_row_tiles
+    t.row0 = i * job.tile_rows
+    t.rows = min(job.tile_rows, job.oh - t.row0)
+    index //= job.n_row_tiles
+    i = index % job.n_image_tiles
+    t.image0 = i * job.tile_images
+    t.images = min(job.tile_images, job.n_images - t.image0)
+    index //= job.n_image_tiles
+    i = index % job.n_block_tiles
+    t.block0 = i * job.tile_blocks
+    t.block1 = min(t.block0 + job.tile_blocks, job.n_blocks)
+    t.group = index // job.n_block_tiles
+    t.line = t.columns if job.packed else job.pitch
+    t.n_pixels = (t.images * t.rows * t.columns - job.tail if job.packed
+                  else (t.rows - 1) * t.line + t.columns)
+    if job.by_row:
+        t.n_panels = t.rows * ceil_div(t.columns, job.nv * job.kernel.lanes)
+    else:
+        t.n_panels = ceil_div(t.n_pixels, job.nv * job.kernel.lanes)
+
+
+cdef void run_tile(const void *job_, Py_ssize_t index, char *scratch) noexcept nogil:
+    cdef const job_t *job = <const job_t *> job_
+    cdef tile_t t
+    cdef chunk_t chunk
+    cdef Py_ssize_t i, group, panel0
+    locate(job, index, &t)
+    for i in range(job.n_chunks):
+        locate_chunk(job, i, &chunk)
+        stage_window(job, &t, &chunk, scratch)
+        if job.tail > 0:
+            gather_tail(job, &t, &chunk, scratch)
+        for group in range(max(ceil_div(t.n_panels, job.panels_per_group), 1)):
+            panel0 = group * job.panels_per_group
+            multiply(job, &t, &chunk, i == 0, i == job.n_chunks - 1, panel0,
+                     min(panel0 + job.panels_per_group, t.n_panels), scratch)
+
+
+cdef void multiply(const job_t *job, const tile_t *t, const chunk_t *chunk, bint is_first,
+                   bint is_last, Py_ssize_t panel0, Py_ssize_t panel1,
+                   char *scratch) noexcept nogil:
+    """All blocks of w times some panels of the window."""
+    cdef Py_ssize_t item = job.kernel.item_bytes, lanes = job.kernel.lanes, nr = job.nv * lanes
+    cdef Py_ssize_t m_tile0 = block_start(job, t.block0)
+    cdef Py_ssize_t m_tile = block_start(job, t.block1) - m_tile0
+    cdef Py_ssize_t block, panel, m0, mr, lda, first, n
+    cdef const Py_ssize_t *offset
+    cdef const char *a
+    cdef const char *b
+    cdef char *tile
+    cdef int nv
+    offset = job.panel_offset if job.packed else offset_of(job, chunk)
+    if job.packed:
+        pack_panels(job, t, chunk, panel0, panel1, scratch)
+    for block in range(t.block0, t.block1):
+        m0 = block_start(job, block)
+        mr = block_start(job, block + 1) - m0
+        if job.direct_weights:
+            lda = job.lda
+            a = job.w.data + ((t.group * job.m + m0) * lda + chunk.k0) * item
+        else:
+            lda = odd_lines(chunk.kc * item) // item
+            a = scratch + job.at_weights
+            load_weights(job, t, chunk, m0, mr, scratch + job.at_weights, lda)
+        for panel in range(panel0, panel1):
+            n = panel_pixels(job, t, panel, &first)
+            nv = <int> ceil_div(n, lanes)
+            if job.packed:
+                b = scratch + job.at_panels + (panel - panel0) * chunk.kc * nr * item
+            else:
+                b = scratch + job.at_window + first * item
+            if job.n_chunks > 1:
+                tile = scratch + job.at_acc + (panel * m_tile + m0 - m_tile0) * nr * item
+            else:
+                tile = scratch + job.at_tile
+            job.kernel.gemm[nv][mr](chunk.kc, a, lda, b, offset, tile, not is_first)
+            if is_last:
+                store_pixels(job, t, tile, nv * lanes, m0, mr, first, n)
+        if job.tail > 0 and panel0 == 0:
+            tile = scratch + job.at_tail + (m0 - m_tile0) * job.tail * item
+            job.kernel.dot[job.tail](chunk.kc, mr, a, lda, scratch + job.at_tail_columns, chunk.kc,
+                                     tile, job.tail, not is_first)
+            if is_last:
+                store_pixels(job, t, tile, job.tail, m0, mr, t.n_pixels, job.tail)
+
+
+cdef class Cut:
+    """How the work is cut into tiles for one instruction set and number of threads."""
+
+    cdef job_t job
+    cdef list arrays                # keeps the tables alive that job points into
+    cdef readonly int workers
+    cdef readonly Py_ssize_t n_tiles, scratch_bytes
+    cdef readonly str kernel_name
+    cdef double tile_seconds
+
+    def __repr__(self):
+        cdef job_t *job = &self.job
+        way = "packed" if job.packed else "by row" if job.by_row else "flat"
+        return (
+            f"<{self.n_tiles} tiles of {job.tile_images} x {job.tile_rows} x {job.tile_columns} "
+            f"pixels and {job.tile_blocks} of {job.n_blocks} blocks, {way}, {job.n_chunks} chunks, "
+            f"tail {job.tail}, {self.workers} threads>")
+
+
+def panel_cycles(rows, nv):
+    """Cycles per term of k for a block of rows and nv vectors of pixels.
+
+    Multiply-adds bound the large blocks; loads and latency the small ones.
+    """
+    loads = 1.5 * nv + 0.6 * rows + 1
+    return max(rows * nv, loads, 8) + 0.05 * loads
+
+
+def block_choices(m, gemm_rows, rows_collide):
+    """(vectors per panel, blocks that the m output channels are cut into): the good ones."""
+    choices = {}
+    for nv in range(1, FC_GEMM_MAX_VECTORS + 1):
+        if gemm_rows[nv] == 0:
+            continue
+        n_blocks = ceil_div(m, gemm_rows[nv])
+        if rows_collide and ceil_div(m, n_blocks) > MAX_COLLIDING_ROWS:
+            continue
+        choices[nv, n_blocks] = panel_cycles(m / n_blocks, nv) * n_blocks / nv
+    best = min(choices.values())
+    return [choice for choice, cycles in choices.items() if cycles <= 1.1 * best]
+
+
+def chunk_of(channels, kh, kw, k_parts):
+    """(channels, ky, kx) of a chunk of about K_CHUNK terms: whole channels, rows or columns."""
+    limit = K_CHUNK_OF_ONE_TAP if kh * kw == 1 else K_CHUNK
+
+    def piece(n, weight):
+        return ceil_div(n, ceil_div(n * weight, limit))
+
+    if kh * kw * k_parts <= K_CHUNK:
+        return piece(channels, kh * kw * k_parts), kh, kw
+    if kw * k_parts <= K_CHUNK:
+        return 1, piece(kh, kw * k_parts), kw
+    return 1, 1, piece(kw, k_parts)
+
+
+def even_pieces(n):
+    """Sizes that cut n into 1, 2, 3, ... even pieces, down to 1; fewer of the small ones."""
+    sizes, count = [n], 1
+    while sizes[-1] > 1:
+        count = count + 1 if count < 8 else count * 5 // 4
+        size = max(ceil_div(n, count), 1)
+        if size < sizes[-1]:
+            sizes.append(size)
+    return sizes
+
+
+cdef class Gemm:
+    """The algorithm for one problem: tables at construction, cuts as they are asked for.
+
+    `rows` and `columns` are the margins of the padded image (_padding.margins).
+    """
+
+    cdef job_t base
+    cdef object problem, rows, columns
+    cdef dict cuts
+    cdef int compute
+    cdef bint weights_as_computed
+
+    def __init__(self, problem, rows, columns):
+        cdef job_t *job = &self.base
+        memset(job, 0, sizeof(job_t))
+        self.problem, self.rows, self.columns = problem, rows, columns
+        self.cuts = {}
+        self.compute = compute_code(problem.dtype)
+        job.x_type = element_code(problem.x_dtype)
+        job.w_type = element_code(problem.w_dtype)
+        job.y_type = element_code(problem.dtype)
+        self.weights_as_computed = is_computed_in(
+            problem.w_dtype, problem, kernels(self.compute).item_bytes)
+        job.image_parts, job.k_parts, job.m_parts = parts_of(problem)
+        job.groups = problem.groups
+        job.m = problem.F // problem.groups * job.m_parts
+        job.channels = problem.C // problem.groups
+        job.kh, job.kw, job.oh, job.ow = problem.KH, problem.KW, problem.OH, problem.OW
+        job.stride_y, job.stride_x = problem.stride
+        job.dilation_y, job.dilation_x = problem.dilation
+        job.n_images = problem.N * job.image_parts
+        job.rows = axis_of(rows, problem.padding[0], problem.H, problem.stride[0])
+        job.columns = axis_of(columns, problem.padding[1], problem.W, problem.stride[1])
+        job.chunk_channels, job.chunk_kh, job.chunk_kw = chunk_of(
+            job.channels, job.kh, job.kw, job.k_parts)
+        job.n_chunks = (ceil_div(job.channels, job.chunk_channels)
+                        * ceil_div(job.kh, job.chunk_kh) * ceil_div(job.kw, job.chunk_kw))
+
+    def cut(self, int workers):
+        """The cut for that many threads in the instruction set in use."""
+        key = <Py_ssize_t> kernels(self.compute), workers
+        found = self.cuts.get(key)
+        if found is None:
+            found = self.cuts[key] = self._cheapest(workers)
+        return found
+
+    def _cheapest(self, int workers):
+        """Compare some cuts by the cost model; none of them changes the result."""
+        cdef job_t *job = &self.base
+        cdef const fc_kernels_t *kernel = kernels(self.compute)
+        cdef Py_ssize_t item = kernel.item_bytes
+        tail = self._tail(kernel)
+        best = None
+        for nv, n_blocks in block_choices(job.m, kernel.gemm_rows, self._rows_collide(item)):
+            nr = nv * kernel.lanes
+            for columns in self._column_sizes(item, nr):
+                layout_x = axis_layout(columns, job.chunk_kw, job.stride_x, job.dilation_x)
+                for rows in (job.oh,) if tail else even_pieces(job.oh):
+                    layout_y = axis_layout(rows, job.chunk_kh, job.stride_y, job.dilation_y)
+                    window = self._window_bytes(layout_y, layout_x, item)
+                    if window > WINDOW_BYTES and (rows > 1 or columns > nr):
+                        continue
+                    several = {1}
+                    if rows == job.oh and columns == job.ow and not tail:
+                        several = {n for n in (1, 2, 4, 8, 16)
+                                   if n == 1 or n <= job.n_images and n * window <= WINDOW_BYTES}
+                    for images in several:
+                        ways = ("flat", "by_row", "packed")
+                        for way in ways if images == 1 and not tail else ("packed",):
+                            cut = self._candidate(kernel, workers, nv, n_blocks, images, rows,
+                                                  columns, layout_y, layout_x, way, tail)
+                            if best is None or cut[0] < best[0]:
+                                best = cut
+        return self._make(kernel, workers, best)
+
+    def _rows_collide(self, Py_ssize_t item):
+        """Whether rows of w meet in one set of a first-level cache, being 4096 bytes apart."""
+        residue = self.base.channels * self.base.kh * self.base.kw * item % 4096
+        return residue < 64 or residue > 4032
+
+    def _window_bytes(self, layout_y, layout_x, Py_ssize_t item):
+        cdef job_t *job = &self.base
+        return (len(layout_y.starts) * layout_y.length * len(layout_x.starts) * layout_x.length
+                * job.chunk_channels * job.k_parts * item)
+
+    cdef Py_ssize_t _tail(self, const fc_kernels_t *kernel):
+        """Pixels of a small image to take from its last, nearly empty vector.
+
+        They are summed in another order than the others, so this must not depend on the cut.
+        """
+        cdef job_t *job = &self.base
+        cdef Py_ssize_t tail = job.oh * job.ow % kernel.lanes
+        if (tail == 0 or tail > FC_DOT_MAX_PIXELS or job.oh * job.ow > 32 * kernel.lanes
+                or job.channels * job.kh * job.kw < 16 * kernel.lanes):
+            return 0
+        layout_y = axis_layout(job.oh, job.chunk_kh, job.stride_y, job.dilation_y)
+        layout_x = axis_layout(job.ow, job.chunk_kw, job.stride_x, job.dilation_x)
+        fits = self._window_bytes(layout_y, layout_x, kernel.item_bytes) < WINDOW_BYTES
+        return tail if fits else 0
+
+    def _column_sizes(self, Py_ssize_t item, Py_ssize_t nr):
+        """Whole rows, or pieces of whole panels where a tile of whole rows is too large."""
+        cdef job_t *job = &self.base
+        k = job.channels * job.kh * job.kw * job.k_parts
+        sizes = [job.ow]
+        while sizes[-1] > nr:
+            row = axis_layout(sizes[-1], job.chunk_kw, job.stride_x, job.dilation_x)
+            window = (row.length * len(row.starts) * job.chunk_kh * item
+                      * job.chunk_channels * job.k_parts)
+            cycles = k * sizes[-1] / nr * FC_GEMM_MAX_ROWS * FC_GEMM_MAX_VECTORS
+            if window < WINDOW_BYTES // 2 and cycles < MAX_TILE_CYCLES:
+                break
+            sizes.append(max((sizes[-1] // 2 + nr - 1) // nr * nr, nr))
+        return sizes
+
+    cdef object _candidate(self, const fc_kernels_t *kernel, int workers, nv, n_blocks, images,
+                           rows, columns, layout_y, layout_x, way, tail):
+        """(cycles, ...) of the best split along channels."""
+        cdef job_t *job = &self.base
+        lanes, item = kernel.lanes, kernel.item_bytes
+        pitch = layout_x.length
+        if way == "packed":
+            vectors = ceil_div(images * rows * columns - tail, lanes)
+            runs = images * rows + vectors / nv
+        elif way == "flat":
+            vectors = ceil_div((rows - 1) * pitch + columns, lanes)
+        else:
+            vectors = rows * ceil_div(columns, lanes)
+        k = job.channels * job.kh * job.kw * job.k_parts
+        planes = len(layout_y.starts) * len(layout_x.starts) * job.channels * job.k_parts
+        staging = images * planes * layout_y.length * (
+            CYCLES_PER_STAGED_ROW + CYCLES_PER_STAGED_VECTOR * pitch / lanes)
+        staging *= ceil_div(job.kh, job.chunk_kh) * ceil_div(job.kw, job.chunk_kw)
+        if way == "packed":
+            staging += k * (CYCLES_PER_PACKED_VECTOR * vectors + CYCLES_PER_PACKED_RUN * runs)
+        block = job.m / n_blocks
+        panels = vectors // nv * panel_cycles(block, nv)
+        if vectors % nv:
+            panels += panel_cycles(block, vectors % nv)
+        groups = 1
+        if way == "packed":
+            groups = max(1, vectors * lanes * min(k, K_CHUNK) * item // PANEL_BYTES)
+        weights = job.m / n_blocks * k * item / WEIGHT_BYTES_PER_CYCLE * groups
+        block_cycles = (weights + panels * (k + job.n_chunks)
+                        + CYCLES_PER_STORED_VECTOR * vectors * block
+                        + CYCLES_PER_CALL * job.n_chunks * vectors / nv
+                        + tail * block * (1.3 * k / lanes + CYCLES_PER_SUM))
+        n_tiles = (job.groups * ceil_div(job.n_images, images) * ceil_div(job.oh, rows)
+                   * ceil_div(job.ow, columns))
+        acc_vectors = 0 if job.n_chunks == 1 else vectors + nv
+        best = None
+        for blocks in even_pieces(n_blocks):
+            acc = acc_vectors * lanes * item * ceil_div(job.m * blocks, n_blocks)
+            if blocks > 1 and acc > ACC_BYTES:
+                continue
+            tile = CYCLES_PER_TILE + staging + blocks * block_cycles
+            # Equal tiles in waves; a little for the last thread to finish on a busy machine.
+            waves = ceil_div(n_tiles * ceil_div(n_blocks, blocks), workers)
+            waves += 0.02 if workers > 1 else 0
+            cycles = tile * waves * max(1, tile / MAX_TILE_CYCLES)
+            if best is None or cycles < best[0]:
+                best = (cycles, tile, nv, n_blocks, blocks, images, rows, columns, layout_y,
+                        layout_x, way, tail)
+        return best
+
+    cdef Cut _make(self, const fc_kernels_t *kernel, int workers, best):
+        cdef Cut cut = Cut.__new__(Cut)
+        cdef job_t *job = &cut.job
+        cdef Py_ssize_t item = kernel.item_bytes, lanes = kernel.lanes, at = 0, k, vectors, nr
+        (_, tile_cycles, nv, n_blocks, blocks, images, rows, columns, layout_y, layout_x, way,
+         tail) = best
+        nr = nv * lanes
+        job[0] = self.base
+        job.kernel = kernel
+        job.nv, job.n_blocks, job.tile_blocks = nv, n_blocks, blocks
+        job.packed, job.by_row, job.tail = way == "packed", way == "by_row", tail
+        job.tile_images, job.tile_rows, job.tile_columns = images, rows, columns
+        job.n_image_tiles = ceil_div(job.n_images, images)
+        job.n_row_tiles = ceil_div(job.oh, rows)
+        job.n_column_tiles = ceil_div(job.ow, columns)
+        job.n_block_tiles = ceil_div(n_blocks, blocks)
+        job.n_row_planes, job.n_column_planes = len(layout_y.starts), len(layout_x.starts)
+        job.window_rows, job.pitch = layout_y.length, layout_x.length
+        # An odd number of cache lines: channels spread over the sets of the cache.
+        job.channel_size = odd_lines(
+            job.n_row_planes * job.window_rows * job.n_column_planes * job.pitch * item) // item
+        job.image_size = job.channel_size * job.chunk_channels * job.k_parts
+
+        plane = job.window_rows * job.pitch
+        taps = (
+            (np.array(layout_y.plane)[:, None] * job.n_column_planes + np.array(layout_x.plane))
+            * plane
+            + np.array(layout_y.offset)[:, None] * job.pitch + np.array(layout_x.offset))
+        channels = np.arange(job.chunk_channels * job.k_parts) * job.channel_size
+        offset = (channels[:, None] + taps.ravel()).ravel().astype(np.intp)
+        last_taps = taps[:(job.kh - 1) % job.chunk_kh + 1, :(job.kw - 1) % job.chunk_kw + 1]
+        last_offset = (channels[:, None] + last_taps.ravel()).ravel().astype(np.intp)
+        k = offset.size
+        panel_offset = np.arange(k, dtype=np.intp) * nr
+        row_starts = np.array(layout_y.starts, dtype=np.intp)
+        column_starts = np.array(layout_x.starts, dtype=np.intp)
+        cut.arrays = [offset, last_offset, panel_offset, row_starts, column_starts]
+        job.offset = <const Py_ssize_t *> PyArray_DATA(offset)
+        job.last_offset = <const Py_ssize_t *> PyArray_DATA(last_offset)
+        job.panel_offset = <const Py_ssize_t *> PyArray_DATA(panel_offset)
+        job.row_starts = <const Py_ssize_t *> PyArray_DATA(row_starts)
+        job.column_starts = <const Py_ssize_t *> PyArray_DATA(column_starts)
+
+        if job.packed:
+            vectors = max(ceil_div(images * rows * columns - tail, lanes), 1)
+        elif job.by_row:
+            vectors = rows * ceil_div(columns, nr) * nv
+        else:
+            vectors = ceil_div((rows - 1) * job.pitch + columns, lanes)
+        job.panels_per_group = ceil_div(vectors, nv)
+        if job.packed:
+            job.panels_per_group = max(min(job.panels_per_group, PANEL_BYTES // (k * nr * item)), 1)
+
+        job.at_row_bytes, at = at, at + whole_lines(
+            job.n_row_planes * job.window_rows * sizeof(Py_ssize_t))
+        job.at_column_bytes, at = at, at + whole_lines(
+            job.n_column_planes * job.pitch * sizeof(Py_ssize_t))
+        job.at_runs, at = at, at + whole_lines(nr * sizeof(fc_run_t))
+        # Slack: panels read up to NR beyond their pixels, packing one vector more.
+        job.at_window, at = at, at + whole_lines((images * job.image_size + nr + lanes) * item)
+        job.at_panels = at
+        if job.packed:
+            at += whole_lines((job.panels_per_group * k * nr + lanes) * item)
+        job.at_weights, at = at, at + whole_lines(FC_GEMM_MAX_ROWS * (k * item + 192))
+        job.at_tile, at = at, at + whole_lines(FC_GEMM_MAX_ROWS * nr * item)
+        m_tile = ceil_div(job.m * blocks, n_blocks) + 1
+        job.at_tail_columns, at = at, at + whole_lines(tail * k * item)
+        job.at_tail, at = at, at + whole_lines(tail * m_tile * item)
+        job.at_acc = at
+        if job.n_chunks > 1:
+            at += whole_lines((vectors + nv) * lanes * m_tile * item)
+        cut.scratch_bytes = at
+        cut.n_tiles = (job.groups * job.n_block_tiles * job.n_image_tiles * job.n_row_tiles
+                       * job.n_column_tiles)
+        worth = int(cut.n_tiles * tile_cycles / CYCLES_PER_THREAD) + 1
+        cut.workers = min(workers, cut.n_tiles, worth)
+        cut.tile_seconds = tile_cycles / CYCLES_PER_SECOND
+        cut.kernel_name = (f"fc_{kernel.name.decode()}_gemm_{ceil_div(job.m, n_blocks)}x{nr}"
+                           f"_{active_isa()}")
+        return cut
+
+    def run(self, ndarray x, ndarray w, bias, ndarray y, fill, int workers):
+        """Compute y, an array of the problem's shape and dtype that overlaps neither x nor w.
+
+        `bias` has the result's dtype and is contiguous, or is None; `fill` is the padding constant
+        as bytes of the compute type (real and imaginary part).
+        """
+        cdef Cut cut = self.cut(workers)
+        cdef job_t job = cut.job
+        cdef const char *fill_bytes = fill
+        cdef Py_ssize_t item = job.kernel.item_bytes
+        problem = self.problem
+        memcpy(job.fill, fill_bytes, 2 * item)
+        x, w = aligned(x), aligned(w)
+        job.x = image_of(x, x.ndim, problem.channels_last, x.itemsize // 2)
+        job.y = image_of(y, y.ndim, problem.channels_last, y.itemsize // 2)
+        job.w = weights_of(w, w.ndim, w.itemsize // 2)
+        job.bias = NULL if bias is None else <const char *> PyArray_DATA(<ndarray> bias)
+        job.lda = job.channels * job.kh * job.kw
+        job.direct_weights = self.weights_as_computed and PyArray_IS_C_CONTIGUOUS(w)
+        return parallel_for(run_tile, &job, cut.n_tiles, cut.workers, cut.scratch_bytes,
+                            cut.tile_seconds)
+
+
+cdef inline Py_ssize_t odd_lines(Py_ssize_t n_bytes) noexcept nogil:
+    return ((n_bytes + 127) // 128 * 2 + 1) * 64

@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: BSD-3-Clause
+
+# Work on one tile; `scratch` belongs to the thread that runs it, aligned to a cache line.
+ctypedef void (*tile_fn)(const void *job, Py_ssize_t tile, char *scratch) noexcept nogil
+
+
+cdef inline Py_ssize_t whole_lines(Py_ssize_t n_bytes) noexcept:
+    """Bytes rounded up to whole cache lines, for the parts of scratch memory."""
+    return (n_bytes + 63) // 64 * 64
+
+
+cdef int parallel_for(tile_fn work, const void *job, Py_ssize_t n_tiles, int workers,
+                      Py_ssize_t scratch_bytes, double tile_seconds) except -1

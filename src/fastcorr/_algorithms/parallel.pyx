@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The only parallel loop of the package: threads, scratch memory, the GIL and Ctrl-C.
+
+Algorithms hand over a function of one tile. Which thread takes a tile never changes the result, so
+nothing here can: see the promise of bitwise equality in the package's docstring.
+"""
+
+import os
+
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
+from cython.parallel cimport parallel, prange, threadid
+
+cdef extern from *:
+    """
+    #include <time.h>
+
+    static double fc_seconds(void) {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+    }
+
+    /* Threads at work in all concurrent calls, so that callers share the processors. */
+    static int fc_threads_in_use = 0;
+
+    /* Join with up to `wanted` threads, but no more than are left of `wanted`; one always. */
+    static int fc_enter(int wanted) {
+        int in_use = __atomic_load_n(&fc_threads_in_use, __ATOMIC_RELAXED), mine;
+        do {
+            mine = wanted - in_use > 1 ? wanted - in_use : 1;
+        } while (!__atomic_compare_exchange_n(&fc_threads_in_use, &in_use, in_use + mine, 0,
+                                              __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+        return mine;
+    }
+    static void fc_leave(int mine) {
+        __atomic_fetch_sub(&fc_threads_in_use, mine, __ATOMIC_RELAXED);
+    }
+    static void fc_leave_all(void) {
+        __atomic_store_n(&fc_threads_in_use, 0, __ATOMIC_RELAXED);
+    }
+    """
+    double fc_seconds() noexcept nogil
+    int fc_enter(int wanted) noexcept nogil
+    void fc_leave(int mine) noexcept nogil
+    void fc_leave_all() noexcept nogil
+
+cdef enum:
+    CACHE_LINE = 64
+    PAGE = 4096
+
+# Between checks for Ctrl-C; a third of what is promised, so that one long tile can pass.
+cdef double SLAB_SECONDS = 0.05
+
+
+cdef int parallel_for(tile_fn work, const void *job, Py_ssize_t n_tiles, int workers,
+                      Py_ssize_t scratch_bytes, double tile_seconds) except -1:
+    """Run work(job, tile, scratch) for every tile on at most `workers` threads.
+
+    `tile_seconds` is a first guess that sizes the first slab; the clock sizes the others.
+    """
+    cdef Py_ssize_t first = 0, last, slab, stride
+    cdef double started, elapsed
+    cdef char *scratch
+    cdef int n_threads
+    if n_tiles == 0:
+        return 0
+    if workers > n_tiles:
+        workers = <int> n_tiles
+    n_threads = fc_enter(workers)
+    # One cache line more than whole pages: threads' buffers must not share cache sets.
+    stride = (scratch_bytes + PAGE - 1) // PAGE * PAGE + CACHE_LINE
+    scratch = <char *> PyMem_RawMalloc(n_threads * stride + CACHE_LINE)
+    if scratch == NULL:
+        fc_leave(n_threads)
+        raise MemoryError(f"cannot allocate {n_threads * stride} bytes of scratch memory")
+    try:
+        slab = max(<Py_ssize_t> (n_threads * SLAB_SECONDS / (tile_seconds + 1e-9)), n_threads)
+        while first < n_tiles:
+            last = min(first + slab, n_tiles)
+            with nogil:
+                started = fc_seconds()
+                run_slab(work, job, first, last, n_threads, align(scratch), stride)
+                elapsed = fc_seconds() - started
+            slab = max(<Py_ssize_t> ((last - first) * SLAB_SECONDS / (elapsed + 1e-9)), n_threads)
+            first = last
+            if first < n_tiles or elapsed > SLAB_SECONDS:
+                PyErr_CheckSignals()
+    finally:
+        PyMem_RawFree(scratch)
+        fc_leave(n_threads)
+    return 0
+
+
+cdef inline char *align(char *p) noexcept nogil:
+    return p + (-(<Py_ssize_t> p) & (CACHE_LINE - 1))
+
+
+cdef void run_slab(tile_fn work, const void *job, Py_ssize_t first, Py_ssize_t last, int n_threads,
+                   char *scratch, Py_ssize_t stride) noexcept nogil:
+    cdef Py_ssize_t tile
+    cdef char *mine = NULL
+    if n_threads == 1:  # a parallel region of one thread costs more than a small call
+        for tile in range(first, last):
+            work(job, tile, scratch)
+        return
+    with parallel(num_threads=n_threads):
+        mine = scratch + threadid() * stride
+        for tile in prange(first, last, schedule="dynamic", chunksize=1):
+            work(job, tile, mine)
+
+
+if hasattr(os, "register_at_fork"):
+    def _forget_threads():
+        fc_leave_all()
+
+    os.register_at_fork(after_in_child=_forget_threads)
