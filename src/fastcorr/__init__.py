@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Fast and correct 2-D cross-correlation for NumPy arrays.
+
+`corr2d` is the operator of convolution layers (padding, stride, dilation, groups, batches) on plain
+arrays; `explain` tells how it would serve a call. `help(fastcorr.corr2d)` is the place to begin.
+
+The way through the code
+------------------------
+The folders are the layers, and imports run downwards only::
+
+    corr2d(x, w, ...)        _operator.py    signature, documentation, three lines; no logic
+      -> Problem             _problem.py     all validation, every error text; hashable, no arrays
+        -> Plan              _plan.py        ALGORITHMS: a table of rows; pure and cached
+          -> run             _algorithms/    gemm, stencil, generic (.pyx): cut the output into
+                                             tiles, allocate scratch, release the GIL, run threads
+            -> stage         _kernels/       copy x into a window; padding, strides, dtypes end here
+              -> kernel      _kernels/       registers only: no Python, no malloc, no OpenMP
+                -> store     _kernels/       bias, dtype and layout of y
+      <- y
+
+Beside it: `_padding` (modes as index maps), `_shapes` and `_receptive_field` (arithmetic of sizes),
+`_workers` (how many threads), `_algorithms/parallel.pyx` (the only parallel loop, and Ctrl-C),
+`_algorithms/layout.py` (how tiles are cut), `_kernels/dispatch.pyx` (which instruction set),
+`_config` and `__main__` (what this machine has, and whether it works).
+
+What every layer keeps
+----------------------
+Accuracy     |y - exact| <= 16 u (|x| * |w|) on ordinary data, 64 u on hostile data: sums are
+             blocked (kernels.h). NaN and infinities appear exactly where the definition puts them;
+             integers are exact modulo 2**n.
+Determinism  y is bitwise the same for any number of threads, and alone or inside a batch: no sum is
+             split between threads, and its order follows from the shapes and dtypes alone.
+Threads      The GIL is released. At most `workers` threads; limits of threadpoolctl, OpenMP, CPU
+             affinity and cgroup quota bound the default. Calls from many threads at once are safe.
+Forks        A child forked after a parallel call can compute: idle threads are ended before a fork.
+Memory       The padding and the im2col matrix are never made; scratch is a few MB at most, is
+             allocated once per call, and is freed on Ctrl-C too. No memory is a MemoryError.
+
+How to add
+----------
+===================  ====================================================================
+a padding mode       one function and its entry in `_padding.PADDING_MODES`
+an algorithm         `_algorithms/<name>.pyx`, and its row in `_plan.ALGORITHMS`
+a dtype of arrays    its line in `_kernels/dtypes.inc` (FC_SOURCES, FC_TARGETS) and in dispatch.pyx
+a compute dtype      one block in `_kernels/dtypes.inc`, and its name in dispatch.pyx
+an instruction set   `_kernels/isa_<name>.c`, its row in `_kernels/meson.build` and in dispatch.c
+a version            the project's version in meson.build, the only place that has it
+===================  ====================================================================
+"""
+
+from importlib.metadata import version as _version
+
+from fastcorr._config import show_config
+from fastcorr._operator import corr2d, explain
+from fastcorr._receptive_field import ReceptiveField, receptive_field
+from fastcorr._shapes import output_shape, same_padding
+from fastcorr._workers import get_workers, set_workers
+
+__version__ = _version("fastcorr")
+
+__all__ = [
+    "ReceptiveField",
+    "__version__",
+    "corr2d",
+    "explain",
+    "get_workers",
+    "output_shape",
+    "receptive_field",
+    "same_padding",
+    "set_workers",
+    "show_config",
+]
