@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Run the tile cases on arrays that lie against a page without access. Argument: end | start."""
+
+import ctypes
+import json
+import mmap
+import sys
+
+import cases
+import numpy as np
+
+import fastcorr
+
+PAGE = mmap.PAGESIZE
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def guarded(a, where, maps):
+    """Return a copy of a whose last (or first) byte touches a forbidden page."""
+    n_pages = -(-a.nbytes // PAGE)
+    memory = mmap.mmap(-1, (n_pages + 2) * PAGE)
+    whole = np.frombuffer(memory, np.uint8)
+    for page in (0, n_pages + 1):
+        address = ctypes.c_void_p(whole.ctypes.data + page * PAGE)
+        if libc.mprotect(address, ctypes.c_size_t(PAGE), 0):
+            sys.exit(f"mprotect: {ctypes.get_errno()}")
+    first = PAGE if where == "start" else (n_pages + 1) * PAGE - a.nbytes
+    view = whole[first : first + a.nbytes].view(a.dtype).reshape(a.shape)
+    view[...] = a
+    maps.append(memory)  # unmapped only at exit
+    return view
+
+
+def main(where):
+    maps = []
+    for seed, case in enumerate(cases.ALL[::5]):
+        dtype = ("float32", "float64", "int8", "int32", "float16", "complex64")[seed % 6]
+        x, w = cases.whole_arrays(case, dtype, seed)
+        y = fastcorr.corr2d(x, w, **case.options)
+        out = guarded(np.zeros_like(y), where, maps)
+        fastcorr.corr2d(guarded(x, where, maps), guarded(w, where, maps), out=out, **case.options)
+        np.testing.assert_array_equal(out, y, err_msg=str(case))
+    print(json.dumps("untouched"))
+
+
+main(sys.argv[1])

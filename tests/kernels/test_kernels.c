@@ -1,0 +1,483 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The kernels of one instruction set, alone: each beside a naive loop written from kernels.h.
+ *
+ * Compiled with -DFC_ISA=<name> and linked with the object of isa_<name>.c; see run.py. No Python, so
+ * it runs under an emulator of another processor, and under sanitizers without further ado.
+ *
+ * All sums are exact: integers wrap modulo 2^n, and floats hold small integers. So every comparison
+ * is for equality. Buffers have the exact size that the contract asks for, for the sanitizer, and
+ * are aligned to one element only.
+ */
+#include "kernels.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define JOIN_(a, b) a##b
+#define JOIN(a, b) JOIN_(a, b)
+#define TEXT_(x) #x
+#define TEXT(x) TEXT_(x)
+#define COUNT(a) ((int)(sizeof(a) / sizeof *(a)))
+
+extern const fc_isa_t JOIN(fc_isa_, FC_ISA);
+
+static int n_passed, n_failed;
+
+/* Count a test; tell about the first failures. */
+static void report(int is_right, const char *format, ...) {
+    if (is_right) {
+        n_passed++;
+    } else if (n_failed++ < 20) {
+        va_list values;
+        va_start(values, format);
+        printf("FAILED " TEXT(FC_ISA) " ");
+        vprintf(format, values);
+        printf("\n");
+        va_end(values);
+    }
+}
+
+static uint64_t random_bits(void) { /* splitmix64 */
+    static uint64_t state = 1;
+    uint64_t z = (state += 0x9e3779b97f4a7c15u);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+static ptrdiff_t random_below(ptrdiff_t n) { return (ptrdiff_t)(random_bits() % (uint64_t)n); }
+
+/* ---- numbers of any type ------------------------------------------------------------------- */
+
+static const ptrdiff_t type_bytes[FC_N_TYPES] = {1, 1, 2, 2, 4, 4, 8, 8, 2, 4, 8};
+static const char *const type_names[FC_N_TYPES] = {"i8",  "u8",  "i16", "u16", "i32", "u32",
+                                                   "i64", "u64", "f16", "f32", "f64"};
+static const fc_type_t compute_types[FC_N_COMPUTE] = {FC_U32, FC_U64, FC_F32, FC_F64};
+
+static int is_float(fc_type_t type) { return type >= FC_F16; }
+
+static double half_value(uint16_t bits) {
+    const int exponent = bits >> 10 & 31, fraction = bits & 1023;
+    const double size = exponent == 31  ? (fraction ? NAN : INFINITY)
+                        : exponent == 0 ? ldexp(fraction, -24)
+                                        : ldexp(1024 + fraction, exponent - 25);
+    return bits >> 15 ? -size : size;
+}
+
+/* The binary16 nearest to a double, ties to even; of NaN, some NaN. */
+static uint16_t nearest_half(double value) {
+    const uint16_t sign = signbit(value) ? 0x8000 : 0;
+    int exponent;
+    if (isnan(value)) return 0x7e00;
+    if (value == 0) return sign;
+    if (isinf(value)) return sign | 0x7c00;
+    frexp(value, &exponent);                     /* |value| in [2^(exponent - 1), 2^exponent) */
+    exponent = exponent < -13 ? -13 : exponent;
+    const double units = nearbyint(ldexp(fabs(value), 11 - exponent)); /* 2048 carries over */
+    const uint32_t bits = (uint32_t)units + ((uint32_t)(exponent + 13) << 10);
+    return sign | (uint16_t)(bits > 0x7c00 ? 0x7c00 : bits);
+}
+
+/* A number as an integer modulo 2^64, or as a double. */
+typedef struct {
+    uint64_t integer;
+    double real;
+} number_t;
+
+static number_t get(fc_type_t type, const void *at) {
+    number_t v = {0, 0};
+    float f;
+    memcpy(&v.integer, at, (size_t)type_bytes[type]); /* little-endian, as all we build for */
+    switch (type) {
+    case FC_I8: v.integer = (uint64_t)(int64_t)(int8_t)v.integer; break;
+    case FC_I16: v.integer = (uint64_t)(int64_t)(int16_t)v.integer; break;
+    case FC_I32: v.integer = (uint64_t)(int64_t)(int32_t)v.integer; break;
+    case FC_F16: v.real = half_value((uint16_t)v.integer); return v;
+    case FC_F32: memcpy(&f, at, 4); v.real = f; return v;
+    case FC_F64: memcpy(&v.real, at, 8); return v;
+    default: break;
+    }
+    v.real = type == FC_U64 ? (double)v.integer : (double)(int64_t)v.integer;
+    return v;
+}
+
+static void put(fc_type_t type, void *at, number_t v) {
+    const float f = (float)v.real;
+    if (type == FC_F16) v.integer = nearest_half(v.real);
+    if (type == FC_F64) memcpy(&v.integer, &v.real, 8);
+    memcpy(at, type == FC_F32 ? (const void *)&f : &v.integer, (size_t)type_bytes[type]);
+}
+
+/* What an array of `type` would hold after v was written to it. */
+static int is_equal(fc_type_t type, const void *at, number_t v) {
+    char expected[8];
+    put(type, expected, v);
+    if (is_float(type) && isnan(v.real)) return isnan(get(type, at).real);
+    return memcmp(expected, at, (size_t)type_bytes[type]) == 0;
+}
+
+/* ---- arrays -------------------------------------------------------------------------------- */
+
+/* n numbers, aligned to one element only and with nothing behind them. */
+typedef struct {
+    fc_type_t type;
+    ptrdiff_t n;
+    char *block, *data;
+} array_t;
+
+static array_t new_array(fc_type_t type, ptrdiff_t n) {
+    const ptrdiff_t size = type_bytes[type];
+    array_t a = {type, n, malloc((size_t)((n + 1) * size)), NULL};
+    if (!a.block) abort();
+    a.data = a.block + size;
+    for (ptrdiff_t i = 0; i < n; i++) {
+        number_t v = {random_bits(), (double)(random_below(17) - 8)};
+        put(type, a.data + i * size, v);
+    }
+    return a;
+}
+
+static array_t copy_of(array_t a) {
+    array_t b = new_array(a.type, a.n);
+    memcpy(b.data, a.data, (size_t)(a.n * type_bytes[a.type]));
+    return b;
+}
+
+static char *at(array_t a, ptrdiff_t i) { return a.data + i * type_bytes[a.type]; }
+
+/* sum += a[i] * b[j] */
+static void multiply_add(number_t *sum, array_t a, ptrdiff_t i, array_t b, ptrdiff_t j) {
+    const number_t x = get(a.type, at(a, i)), y = get(b.type, at(b, j));
+    sum->integer += x.integer * y.integer;
+    sum->real += x.real * y.real;
+}
+
+static void set(array_t a, ptrdiff_t i, number_t v) { put(a.type, at(a, i), v); }
+
+static int same(array_t a, array_t b) {
+    return memcmp(a.data, b.data, (size_t)(a.n * type_bytes[a.type])) == 0;
+}
+
+static void release(array_t a) { free(a.block); }
+
+/* ---- gemm, dot, stencil -------------------------------------------------------------------- */
+
+static number_t start(array_t c, ptrdiff_t i, int accumulate) {
+    const number_t zero = {0, 0};
+    return accumulate ? get(c.type, at(c, i)) : zero;
+}
+
+static void test_gemm(const fc_kernels_t *kernels, fc_type_t type) {
+    static const ptrdiff_t terms[] = {1, 2, 127, 128, 129, 256, 300};
+    for (int nv = 1; nv <= FC_GEMM_MAX_VECTORS; nv++) {
+        for (int mr = 1; mr <= kernels->gemm_rows[nv]; mr++) {
+            for (int t = 0; t < COUNT(terms); t++) {
+                const ptrdiff_t k = terms[t], lda = k + 3, nr = nv * kernels->lanes;
+                array_t a = new_array(type, (mr - 1) * lda + k), b = new_array(type, 400 + nr);
+                ptrdiff_t *offset = malloc((size_t)k * sizeof *offset);
+                for (ptrdiff_t i = 0; i < k; i++) offset[i] = i == 0 ? 400 : random_below(401);
+                for (int accumulate = 0; accumulate <= 1; accumulate++) {
+                    array_t c = new_array(type, mr * nr), expected = copy_of(c);
+                    for (ptrdiff_t i = 0; i < mr * nr; i++) {
+                        number_t sum = start(c, i, accumulate);
+                        for (ptrdiff_t kk = 0; kk < k; kk++)
+                            multiply_add(&sum, a, i / nr * lda + kk, b, offset[kk] + i % nr);
+                        set(expected, i, sum);
+                    }
+                    kernels->gemm[nv][mr](k, a.data, lda, b.data, offset, c.data, accumulate);
+                    report(same(c, expected), "%s gemm %dx%d k=%d accumulate=%d", kernels->name, mr,
+                           (int)nr, (int)k, accumulate);
+                    release(c), release(expected);
+                }
+                release(a), release(b), free(offset);
+            }
+        }
+    }
+}
+
+static void test_dot(const fc_kernels_t *kernels, fc_type_t type) {
+    static const ptrdiff_t terms[] = {1, 3, 15, 16, 17, 64, 200};
+    for (int n = 1; n <= FC_DOT_MAX_PIXELS; n++) {
+        for (ptrdiff_t m = 1; m <= 9; m++) {
+            for (int t = 0; t < COUNT(terms); t++) {
+                const ptrdiff_t k = terms[t], lda = k + 1, ldb = k + 2, ldc = n + 2;
+                array_t a = new_array(type, (m - 1) * lda + k);
+                array_t b = new_array(type, (n - 1) * ldb + k);
+                for (int accumulate = 0; accumulate <= 1; accumulate++) {
+                    array_t c = new_array(type, (m - 1) * ldc + n), expected = copy_of(c);
+                    for (ptrdiff_t i = 0; i < m; i++) {
+                        for (ptrdiff_t j = 0; j < n; j++) {
+                            number_t sum = start(c, i * ldc + j, accumulate);
+                            for (ptrdiff_t kk = 0; kk < k; kk++)
+                                multiply_add(&sum, a, i * lda + kk, b, j * ldb + kk);
+                            set(expected, i * ldc + j, sum);
+                        }
+                    }
+                    kernels->dot[n](k, m, a.data, lda, b.data, ldb, c.data, ldc, accumulate);
+                    report(same(c, expected), "%s dot %d m=%d k=%d accumulate=%d", kernels->name, n,
+                           (int)m, (int)k, accumulate);
+                    release(c), release(expected);
+                }
+                release(a), release(b);
+            }
+        }
+    }
+}
+
+static void test_one_stencil(const fc_kernels_t *kernels, fc_type_t type, int s, int height, int nv,
+                             ptrdiff_t kh, ptrdiff_t n_down, ptrdiff_t n_across) {
+    const fc_stencil_fn stencil = kernels->stencil[s - 1][height][nv];
+    const ptrdiff_t n_rows = n_down * FC_STENCIL_ROWS, n = n_across * nv * kernels->lanes;
+    for (ptrdiff_t kw = 1; kw <= 6; kw++) {
+        ptrdiff_t column[6];
+        for (ptrdiff_t kx = 0; kx < kw; kx++) column[kx] = kx == 0 ? 20 : random_below(21);
+        const ptrdiff_t pitch = n + 23, ldw = kw + 1, ldc = n + 1;
+        array_t x = new_array(type, ((n_rows - 1) * s + kh - 1) * pitch + 20 + n);
+        array_t w = new_array(type, (kh - 1) * ldw + kw);
+        for (int accumulate = 0; accumulate <= 1; accumulate++) {
+            array_t c = new_array(type, (n_rows - 1) * ldc + n), expected = copy_of(c);
+            for (ptrdiff_t r = 0; r < n_rows; r++) {
+                for (ptrdiff_t j = 0; j < n; j++) {
+                    number_t sum = start(c, r * ldc + j, accumulate);
+                    for (ptrdiff_t ky = 0; ky < kh; ky++)
+                        for (ptrdiff_t kx = 0; kx < kw; kx++)
+                            multiply_add(&sum, w, ky * ldw + kx, x,
+                                         (r * s + ky) * pitch + column[kx] + j);
+                    set(expected, r * ldc + j, sum);
+                }
+            }
+            stencil(n_down, n_across, x.data, pitch, kh, kw, column, w.data, ldw, c.data, ldc,
+                    accumulate);
+            report(same(c, expected),
+                   "%s stencil stride=%d height=%d (%d) vectors=%d: %dx%d kw=%d accumulate=%d",
+                   kernels->name, s, (int)kh, height, nv, (int)n_down, (int)n_across, (int)kw,
+                   accumulate);
+            release(c), release(expected);
+        }
+        release(x), release(w);
+    }
+}
+
+static void test_stencil(const fc_kernels_t *kernels, fc_type_t type) {
+    for (int s = 1; s <= 2; s++) {
+        for (int height = 0; height <= FC_STENCIL_MAX_HEIGHT; height++) {
+            const ptrdiff_t lowest = height > 0 ? height : FC_STENCIL_ROWS;
+            const ptrdiff_t highest = height > 0 ? height : FC_STENCIL_ROWS + 6;
+            int n_widths = 0;
+            for (int nv = 1; nv <= FC_STENCIL_MAX_VECTORS; nv++) {
+                if (!kernels->stencil[s - 1][height][nv]) continue;
+                n_widths++;
+                for (ptrdiff_t kh = lowest; kh <= highest; kh++) {
+                    test_one_stencil(kernels, type, s, height, nv, kh, 1, 1);
+                    test_one_stencil(kernels, type, s, height, nv, kh, 2, 3);
+                }
+            }
+            /* Floats have all heights, at stride 2 all but "any"; integers may do with less. */
+            const int is_needed = s == 1 ? height == 0 || is_float(type) : height && is_float(type);
+            report(n_widths > 0 || !is_needed, "%s stencil stride=%d height=%d: there is none",
+                   kernels->name, s, height);
+        }
+    }
+}
+
+/* ---- pack, stage, store, add --------------------------------------------------------------- */
+
+static void test_pack(const fc_kernels_t *kernels, fc_type_t type) {
+    const ptrdiff_t lanes = kernels->lanes, nr = 3 * lanes;
+    for (ptrdiff_t width = 1; width <= nr; width++) {
+        /* Runs of `width` fill a row of the panel, each from its own place. */
+        const ptrdiff_t n_runs = (nr + width - 1) / width, k = 9;
+        fc_run_t *runs = malloc((size_t)n_runs * sizeof *runs);
+        ptrdiff_t offset[9];
+        for (ptrdiff_t r = 0; r < n_runs; r++) {
+            runs[r].lane = r * width;
+            runs[r].start = r * (width + 5);
+            runs[r].n = nr - r * width < width ? nr - r * width : width;
+        }
+        for (ptrdiff_t i = 0; i < k; i++) offset[i] = random_below(50);
+        array_t b = new_array(type, 50 + n_runs * (width + 5) + lanes);
+        array_t panel = new_array(type, k * nr + lanes);
+        kernels->pack(k, b.data, offset, runs, n_runs, panel.data, nr);
+        int right = 1;
+        for (ptrdiff_t kk = 0; kk < k; kk++)
+            for (ptrdiff_t j = 0; j < nr; j++) {
+                const fc_run_t run = runs[j / width];
+                const number_t v = get(type, at(b, offset[kk] + run.start + j - run.lane));
+                right &= is_equal(type, at(panel, kk * nr + j), v);
+            }
+        report(right, "%s pack runs of %d", kernels->name, (int)width);
+        release(b), release(panel), free(runs);
+    }
+}
+
+/* The window (rows x columns) of an image (channels, 8, 40), with a row and two columns of padding
+ * before and after, every `every`-th column, from the right if it is negative. */
+static void test_one_stage(const fc_kernels_t *kernels, fc_type_t type, fc_type_t from,
+                           ptrdiff_t n_channels, ptrdiff_t every, ptrdiff_t n_inside,
+                           int is_channels_last) {
+    enum { H = 8, W = 40, ROWS = H + 2, MAX = W + 4 };
+    const ptrdiff_t size = type_bytes[from], n_columns = n_inside + 4, pitch = n_columns + 3;
+    const ptrdiff_t pixel = is_channels_last ? n_channels : 1, plane = is_channels_last ? 1 : H * W;
+    array_t src = new_array(from, n_channels * H * W);
+    ptrdiff_t rows[ROWS], columns[MAX];
+    rows[0] = rows[ROWS - 1] = FC_PAD;
+    for (ptrdiff_t i = 0; i < H; i++) rows[i + 1] = i * W * pixel * size;
+    for (ptrdiff_t j = 0; j < n_columns; j++) {
+        const ptrdiff_t inside = j - 2, column = every > 0 ? every * inside : W - 1 + every * inside;
+        columns[j] = inside >= 0 && inside < n_inside ? column * pixel * size : FC_PAD;
+    }
+    columns[n_columns - 1] = 5 * pixel * size; /* an image's sample as padding: reflect and so on */
+    const fc_window_t window = {ROWS, n_columns, pitch, rows, columns, 2, 2 + n_inside,
+                                every * pixel * size};
+    array_t fill = new_array(type, 1), dst = new_array(type, n_channels * ROWS * pitch);
+    array_t before = copy_of(dst);
+    kernels->stage[from](&window, src.data, n_channels, plane * size, fill.data, dst.data,
+                         ROWS * pitch);
+    int right = 1;
+    for (ptrdiff_t c = 0; c < n_channels; c++)
+        for (ptrdiff_t i = 0; i < ROWS; i++)
+            for (ptrdiff_t j = 0; j < pitch; j++) {
+                const ptrdiff_t place = (c * ROWS + i) * pitch + j;
+                if (j >= n_columns) {
+                    right &= is_equal(type, at(dst, place), get(type, at(before, place)));
+                } else if (rows[i] == FC_PAD || columns[j] == FC_PAD) {
+                    right &= is_equal(type, at(dst, place), get(type, fill.data));
+                } else {
+                    const char *source = src.data + c * plane * size + rows[i] + columns[j];
+                    right &= is_equal(type, at(dst, place), get(from, source));
+                }
+            }
+    report(right, "%s stage %s: %d channels, every %d of %d columns, channels %s", kernels->name,
+           type_names[from], (int)n_channels, (int)every, (int)n_inside,
+           is_channels_last ? "last" : "first");
+    release(src), release(fill), release(dst), release(before);
+}
+
+static void test_stage(const fc_kernels_t *kernels, fc_type_t type) {
+    static const ptrdiff_t channels[] = {1, 2, 5, 8, 17, 35};
+    for (int from = 0; from < FC_N_TYPES; from++) {
+        if (!kernels->stage[from]) continue;
+        for (ptrdiff_t every = -2; every <= 3; every++) {
+            for (ptrdiff_t n_inside = every ? 0 : 99; n_inside <= 40 / labs(every ? every : 1); n_inside++)
+                test_one_stage(kernels, type, from, 2, every, n_inside, 0);
+        }
+        for (int c = 0; c < COUNT(channels); c++) {
+            test_one_stage(kernels, type, from, channels[c], 1, 37, 1);
+            test_one_stage(kernels, type, from, channels[c], 2, 13, 1);
+            test_one_stage(kernels, type, from, channels[c], -1, 2, 1);
+        }
+    }
+}
+
+static void test_store(const fc_kernels_t *kernels, fc_type_t type) {
+    enum { ROWS = 3 };
+    for (int to = 0; to < FC_N_TYPES; to++) {
+        if (!kernels->store[to]) continue;
+        const ptrdiff_t size = type_bytes[to];
+        for (ptrdiff_t n = 0; n <= 37; n++) {
+            for (ptrdiff_t every = 1; every <= 3; every++) {
+                for (int has_bias = 0; has_bias <= 1; has_bias++) {
+                    const ptrdiff_t ldc = n + 2, row = (n + 1) * every;
+                    const ptrdiff_t rows[ROWS] = {2 * row * size, 0, row * size};
+                    array_t c = new_array(type, ROWS * ldc), bias = new_array(type, ROWS);
+                    array_t y = new_array(to, ROWS * row), expected = copy_of(y);
+                    for (ptrdiff_t i = 0; i < ROWS; i++)
+                        for (ptrdiff_t j = 0; j < n; j++) {
+                            number_t v = get(type, at(c, i * ldc + j));
+                            const number_t b = get(type, at(bias, i));
+                            if (has_bias) v.integer += b.integer, v.real += b.real;
+                            put(to, expected.data + rows[i] + j * every * size, v);
+                        }
+                    kernels->store[to](c.data, ldc, ROWS, n, has_bias ? bias.data : NULL, y.data, rows,
+                                       every * size);
+                    report(same(y, expected), "%s store %s n=%d every %d bias=%d", kernels->name,
+                           type_names[to], (int)n, (int)every, has_bias);
+                    release(c), release(bias), release(y), release(expected);
+                }
+            }
+        }
+    }
+}
+
+static void test_add(const fc_kernels_t *kernels, fc_type_t type) {
+    for (ptrdiff_t n = 0; n <= 70; n++) {
+        array_t src = new_array(type, n), dst = new_array(type, n), expected = copy_of(dst);
+        for (ptrdiff_t i = 0; i < n; i++) {
+            number_t sum = get(type, at(dst, i));
+            const number_t v = get(type, at(src, i));
+            sum.integer += v.integer, sum.real += v.real;
+            set(expected, i, sum);
+        }
+        kernels->add(n, src.data, dst.data);
+        report(same(dst, expected), "%s add n=%d", kernels->name, (int)n);
+        release(src), release(dst), release(expected);
+    }
+}
+
+/* ---- float16 ------------------------------------------------------------------------------- */
+
+/* Every binary16 to float. */
+static void test_from_half(const fc_kernels_t *kernels, fc_type_t type) {
+    enum { N = 1 << 16 };
+    array_t src = new_array(FC_F16, N), dst = new_array(type, N);
+    ptrdiff_t row = 0, *columns = malloc(N * sizeof *columns);
+    for (ptrdiff_t i = 0; i < N; i++) {
+        const uint16_t bits = (uint16_t)i;
+        memcpy(at(src, i), &bits, 2);
+        columns[i] = 2 * i;
+    }
+    const fc_window_t window = {1, N, N, &row, columns, 0, N, 2};
+    kernels->stage[FC_F16](&window, src.data, 1, 0, dst.data, dst.data, N);
+    int n_wrong = 0;
+    for (ptrdiff_t i = 0; i < N; i++) n_wrong += !is_equal(type, at(dst, i), get(FC_F16, at(src, i)));
+    report(n_wrong == 0, "%s: %d of all float16 are read wrongly", kernels->name, n_wrong);
+    release(src), release(dst), free(columns);
+}
+
+/* To binary16: each of them, the middle to the next one, and the floats beside both. */
+static void test_to_half(const fc_kernels_t *kernels) {
+    enum { N = 6 << 16 };
+    array_t c = new_array(FC_F32, N), y = new_array(FC_F16, N);
+    for (ptrdiff_t i = 0; i < N; i++) {
+        const uint16_t bits = (uint16_t)(i / 6);
+        const double value = half_value(bits);
+        const double next = (bits & 0x7fff) == 0x7bff ? copysign(65536, value) : half_value(bits + 1);
+        float v = (float)(i % 6 < 3 ? value : (value + next) / 2);
+        if (i % 3 == 1) v = nextafterf(v, INFINITY);
+        if (i % 3 == 2) v = nextafterf(v, -INFINITY);
+        memcpy(at(c, i), &v, 4);
+    }
+    const ptrdiff_t row = 0;
+    kernels->store[FC_F16](c.data, N, 1, N, NULL, y.data, &row, 2);
+    int n_wrong = 0;
+    for (ptrdiff_t i = 0; i < N; i++) n_wrong += !is_equal(FC_F16, at(y, i), get(FC_F32, at(c, i)));
+    report(n_wrong == 0, "%s: %d float16 are written wrongly", kernels->name, n_wrong);
+    release(c), release(y);
+}
+
+int main(void) {
+    const fc_isa_t *isa = &JOIN(fc_isa_, FC_ISA);
+    report(strcmp(isa->name, TEXT(FC_ISA)) == 0, "has the name %s", isa->name);
+    for (int compute = 0; compute < FC_N_COMPUTE; compute++) {
+        const fc_kernels_t *kernels = isa->kernels[compute];
+        const fc_type_t type = compute_types[compute];
+        double sink[64] = {0};
+        report(kernels->item_bytes == type_bytes[type], "%s items", kernels->name);
+        test_gemm(kernels, type);
+        test_dot(kernels, type);
+        test_stencil(kernels, type);
+        test_pack(kernels, type);
+        test_stage(kernels, type);
+        test_store(kernels, type);
+        test_add(kernels, type);
+        if (kernels->stage[FC_F16]) test_from_half(kernels, type);
+        if (kernels->store[FC_F16]) test_to_half(kernels);
+        report(kernels->peak(3, sink) > 0, "%s peak", kernels->name);
+    }
+    printf("%d passed, %d failed\n", n_passed, n_failed);
+    return n_failed != 0;
+}

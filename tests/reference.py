@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The oracle: the definition of corr2d, written to be read, in a wider type.
+
+Integers are summed modulo 2^64, float16 to float32 in float64, everything else in long double.
+Knows nothing of fastcorr. `magnitude` is |x| * |w| (+ |b|), the unit of the accuracy contract.
+"""
+
+import numpy as np
+
+WIDER = {"e": "d", "f": "d", "d": "g", "g": "g", "F": "D", "D": "G", "G": "G"}
+
+
+def correlate(x, w, bias=None, **options):
+    """Return y, exact modulo 2^64 for integers and to 2^-53 or better for the others."""
+    return _evaluate(x, w, bias, lambda a: a, **options)
+
+
+def magnitude(x, w, bias=None, **options):
+    """Return the correlation of absolute values, plus that of the bias."""
+    return _evaluate(x, w, bias, np.abs, **options)
+
+
+def result_type(*arrays):
+    """Return np.result_type, with bool counted as uint8."""
+    return np.result_type(*(_plain(a) for a in arrays if a is not None))
+
+
+def pads(padding, n, k, stride, dilation, axis):
+    """Return (before, after) of one axis for any spelling of `padding`."""
+    reach = (k - 1) * dilation
+    if padding == "valid":
+        return 0, 0
+    if padding == "full":
+        return reach, reach
+    if padding in ("same", "same_lower"):
+        total = max((-(-n // stride) - 1) * stride + reach + 1 - n, 0)
+        before = (total + (padding == "same_lower")) // 2
+        return before, total - before
+    widths = padding if np.ndim(padding) else (padding, padding)
+    return tuple(widths[axis]) if np.ndim(widths[axis]) else (widths[axis],) * 2
+
+
+def _evaluate(
+    x, w, bias, part, *, stride=1, padding=0, dilation=1, groups=1,
+    padding_mode="constant", padding_value=0, channel_axis=None,
+):  # fmt: skip
+    x, w, dtype = _plain(x), _plain(w), result_type(x, w, bias)
+    work = np.dtype(WIDER.get(dtype.char, np.uint64))
+    to_work = lambda a: part(_plain(a).astype(dtype)).astype(work)  # noqa: E731
+    (sy, sx), (dy, dx) = np.broadcast_to(stride, 2), np.broadcast_to(dilation, 2)
+
+    rank = x.ndim
+    x = np.moveaxis(x, -1, -3) if channel_axis == -1 else x
+    x = x.reshape((1,) * (4 - rank) + x.shape)
+    kernels = w.reshape((1,) * (4 - w.ndim) + w.shape)
+    (n, c, *size), (f, _, kh, kw) = x.shape, kernels.shape
+    top, bottom = pads(padding, size[0], kh, sy, dy, 0)
+    left, right = pads(padding, size[1], kw, sx, dx, 1)
+    if top or bottom or left or right:
+        constant = {"constant_values": padding_value} if padding_mode == "constant" else {}
+        x = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), padding_mode, **constant)
+    oh = (x.shape[2] - (kh - 1) * dy - 1) // sy + 1
+    ow = (x.shape[3] - (kw - 1) * dx - 1) // sx + 1
+
+    rows, columns = sy * np.arange(oh), sx * np.arange(ow) + dx * np.arange(kw)[:, None]
+    y = np.zeros((n, oh, ow, groups, f // groups), work)
+    kernels = to_work(kernels).reshape(groups, f // groups, c // groups, kh, kw)
+    with np.errstate(all="ignore"):
+        for ky in range(kh):
+            taps = x[:, :, ky * dy + rows][..., columns]  # (n, c, oh, kw, ow)
+            taps = np.ascontiguousarray(to_work(taps.transpose(0, 2, 4, 1, 3)))
+            taps = taps.reshape(n, oh, ow, groups, 1, c // groups * kw)
+            row = kernels[..., ky, :].reshape(groups, f // groups, c // groups * kw)
+            y += (taps * row).sum(axis=-1)  # contiguous, so NumPy adds in pairs
+        y = np.moveaxis(y.reshape(n, oh, ow, f), -1, 1)
+        if bias is not None:
+            y = y + to_work(bias).reshape(-1, 1, 1)
+    y = y[0] if rank < 4 else y
+    if w.ndim < 4:
+        return y[0]
+    return np.moveaxis(y, -3, -1) if channel_axis == -1 else y
+
+
+def _plain(a):
+    a = np.asarray(a)
+    return a.astype(np.uint8) if a.dtype == bool else a

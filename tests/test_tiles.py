@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The edges of every block of every kernel, on every instruction set of this CPU.
+
+Whole numbers: a missed, doubled or misplaced element is an inequality, however small.
+"""
+
+import functools
+import sys
+
+import cases
+import numpy as np
+import pytest
+import reference
+from contract import check_exact
+
+import fastcorr
+
+pytestmark = pytest.mark.kernels
+
+GROUPS = {
+    "m": cases.TILES_M,
+    "n": cases.TILES_N,
+    "k": cases.TILES_K,
+    "one_channel": cases.ONE_CHANNEL,
+    "few_channels": cases.FEW_CHANNELS,
+    "depthwise": cases.DEPTHWISE,
+    "grouped": cases.GROUPED,
+    "odd": cases.ODD,
+}
+
+
+@functools.cache
+def problems(group, dtype):
+    """Return [(case, x, w, y)], y by the definition: once for all instruction sets."""
+    arrays = [(c, *cases.whole_arrays(c, dtype, seed)) for seed, c in enumerate(GROUPS[group])]
+    return [(c, x, w, reference.correlate(x, w, **c.options).astype(dtype)) for c, x, w in arrays]
+
+
+@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+def test_tile_edges(isa, group, dtype):
+    for case, x, w, y in problems(group, dtype):
+        np.testing.assert_array_equal(fastcorr.corr2d(x, w, **case.options), y, str(case))
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint16", "int64", "float16", "complex64", "longdouble"])
+def test_tile_edges_of_the_other_dtypes(isa, dtype):
+    for seed, case in enumerate(cases.ALL[seed_of(dtype) :: 7]):
+        x, w = cases.whole_arrays(case, dtype, seed)
+        check_exact(x, w, **case.options)
+
+
+def test_the_cases_reach_every_algorithm():
+    plans = [fastcorr.explain(*cases.whole_arrays(c, "float32"), **c.options) for c in cases.ALL]
+    assert {"gemm", "stencil"} <= {plan.algorithm for plan in plans}
+    case = cases.TILES_M[0]
+    assert fastcorr.explain(*cases.whole_arrays(case, "longdouble")).algorithm == "generic"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mprotect through ctypes")
+@pytest.mark.parametrize("where", ["end", "start"])
+def test_no_access_beyond_the_arrays(isa, child, where):
+    """Arrays end (or start) at a page that must not be touched: the child would be killed."""
+    assert child("guard_pages", where, FASTCORR_ISA=isa, timeout=120) == "untouched"
+
+
+def seed_of(dtype):
+    """Return where this dtype starts in the list, so that together they meet most cases."""
+    return np.dtype(dtype).num % 7
