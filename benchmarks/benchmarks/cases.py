@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The one list of benchmark cases: the asv suite and compare.py both walk it.
+
+Decides which problems are timed and what is asked of them. Knows nothing of fastcorr, of its
+peers or of how time is taken. A new layer is one row in CASES.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+GROUPS = ("multi", "depthwise", "few", "odd", "single")
+
+# What a row must show, by its target tag. Every row must also be no slower than its best peer.
+TARGETS = {
+    "peak85": "at least 85 % of the FMA peak",
+    "peak70": "at least 70 % of the FMA peak",
+    "neighbour": "at least 85 % of the GFLOP/s of the neighbour row",
+    "call": "at most 2.5 us per call",
+    "peer": "not slower than the best peer",
+}
+PEAK_SHARE = {"peak85": 0.85, "peak70": 0.70}
+NEIGHBOUR_SHARE = 0.85
+CALL_SECONDS = 2.5e-6
+MEMORY_PER_THREAD = 2 * 2**20  # bytes above input and output, for every row
+
+# The geometric mean of "best peer / fastcorr" that a group must reach.
+MEAN_RATIO = {
+    ("multi", "float32"): 1.2,
+    ("multi", "float64"): 1.5,
+    ("depthwise", "float32"): 1.5,
+    ("few", "float32"): 1.0,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One problem: the arguments of ``corr2d`` and what is asked of it."""
+
+    name: str
+    group: str
+    x_shape: tuple[int, ...]
+    w_shape: tuple[int, ...]
+    stride: int
+    padding: tuple[int, int]  # vertical, horizontal; the same before and after
+    dilation: int
+    groups: int
+    dtype: str
+    channel_axis: int | None  # None: channels first; -1: channels last
+    target: str
+    neighbour: str | None = None  # the round row an odd one is held against
+
+    @property
+    def is_single(self) -> bool:
+        """One image, one kernel: both are two-dimensional."""
+        return len(self.x_shape) == 2
+
+    @property
+    def x4_shape(self) -> tuple[int, ...]:
+        """(N, C, H, W), whatever the rank and the layout of x."""
+        if self.is_single:
+            return (1, 1, *self.x_shape)
+        if self.channel_axis == -1:
+            n, h, w, c = self.x_shape
+            return (n, c, h, w)
+        return self.x_shape
+
+    @property
+    def y4_shape(self) -> tuple[int, ...]:
+        """(N, F, OH, OW)."""
+        n, _, *size = self.x4_shape
+        kernel = self.w_shape[-2:]
+        out = (
+            (i + 2 * p - self.dilation * (k - 1) - 1) // self.stride + 1
+            for i, k, p in zip(size, kernel, self.padding, strict=True)
+        )
+        return (n, 1 if self.is_single else self.w_shape[0], *out)
+
+    @property
+    def flops(self) -> int:
+        """Multiplications and additions of the direct sum: 2·N·F·(C/G)·KH·KW·OH·OW."""
+        products_per_pixel = int(np.prod(self.w_shape[-3:]))  # (C/G)·KH·KW
+        return 2 * products_per_pixel * int(np.prod(self.y4_shape))
+
+    @property
+    def keywords(self) -> dict:
+        """The keyword arguments of ``corr2d``, those at their default left out."""
+        given = {
+            "stride": (self.stride, 1),
+            "padding": (self.padding, (0, 0)),
+            "dilation": (self.dilation, 1),
+            "groups": (self.groups, 1),
+            "channel_axis": (self.channel_axis, None),
+        }
+        return {key: value for key, (value, default) in given.items() if value != default}
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """x and w, the same in every process."""
+        rng = np.random.default_rng(20240229)
+        x = rng.standard_normal(self.x_shape, dtype=self.dtype)
+        w = rng.standard_normal(self.w_shape, dtype=self.dtype)
+        return x, w
+
+
+def _layer(
+    group, c, f, size, kernel, target="peer", *, stride=1, n=1, groups=1, padding=None,
+    dtype="float32", channel_axis=None, neighbour=None,
+):  # fmt: skip
+    """A row named after its sizes; padding is k // 2 on every side, as in usual networks."""
+    kh, kw = (kernel, kernel) if isinstance(kernel, int) else kernel
+    if padding is None:
+        padding = (kh // 2, kw // 2)
+    name = f"{c}-{f}@{size} {kh}x{kw}"
+    for tag, shown in (
+        (f"s{stride}", stride != 1),
+        (f"n{n}", n != 1),
+        ("dw", groups == c and groups > 1),
+        ("f64", dtype == "float64"),
+        ("nhwc", channel_axis == -1),
+    ):
+        name += f" {tag}" if shown else ""
+    x_shape = (n, c, size, size) if channel_axis is None else (n, size, size, c)
+    w_shape = (f, c // groups, kh, kw)
+    return Case(
+        name, group, x_shape, w_shape, stride, padding, 1, groups, dtype, channel_axis,
+        target, neighbour,
+    )  # fmt: skip
+
+
+def _depthwise(c, size, kernel, *, stride=1):
+    return _layer("depthwise", c, c, size, kernel, stride=stride, groups=c)
+
+
+def _image(name, size, kernel, target, *, padding):
+    return Case(
+        name, "single", (size, size), (kernel, kernel), 1, (padding, padding), 1, 1,
+        "float32", None, target,
+    )  # fmt: skip
+
+
+CASES = (
+    # ResNet, VGG and U-Net layers
+    _layer("multi", 64, 64, 56, 3, "peak85"),
+    _layer("multi", 128, 128, 28, 3, "peak85"),
+    _layer("multi", 256, 256, 14, 3, "peak70"),
+    _layer("multi", 512, 512, 7, 3, "peak70"),
+    _layer("multi", 256, 128, 56, 1, "peak85"),
+    _layer("multi", 1024, 256, 14, 1, "peak70"),
+    _layer("multi", 128, 128, 56, 3, "peak85", stride=2),
+    _layer("multi", 64, 64, 224, 3, "peak85"),
+    _layer("multi", 128, 128, 112, 3, "peak85"),
+    _layer("multi", 128, 128, 28, 3, "peak85", n=16),
+    _layer("multi", 64, 64, 56, 3, "peak85", dtype="float64"),
+    _layer("multi", 128, 128, 28, 3, "peak85", dtype="float64"),
+    _layer("multi", 256, 256, 14, 3, "peak70", dtype="float64"),
+    _layer("multi", 256, 128, 56, 1, "peak85", dtype="float64"),
+    _layer("multi", 128, 128, 28, 3, "peak85", n=16, dtype="float64"),
+    # MobileNet, EfficientNet, ConvNeXt
+    _depthwise(32, 112, 3),
+    _depthwise(64, 56, 7),
+    _depthwise(64, 56, 5),
+    _depthwise(64, 112, 3, stride=2),
+    # First layers, filter banks, LeNet
+    _layer("few", 3, 64, 224, 7, stride=2),
+    _layer("few", 3, 16, 512, 11),
+    _layer("few", 1, 6, 28, 5, n=64),
+    _layer("few", 6, 16, 14, 5, n=64, padding=(0, 0)),
+    # Odd sizes, each after the round neighbour that it is held against
+    _layer("odd", 64, 64, 32, 3),
+    _layer("odd", 48, 80, 35, 3, "neighbour", neighbour="64-64@32 3x3"),
+    _layer("odd", 128, 192, 16, 3),
+    _layer("odd", 96, 208, 17, 3, "neighbour", neighbour="128-192@16 3x3"),
+    _layer("odd", 128, 128, 28, (7, 1), "neighbour", neighbour="128-128@28 3x3"),
+    _layer("odd", 128, 128, 28, (1, 7), "neighbour", neighbour="128-128@28 3x3"),
+    _layer("odd", 64, 64, 56, 3, "neighbour", channel_axis=-1, neighbour="64-64@56 3x3"),
+    _layer("odd", 128, 128, 28, 3, "neighbour", channel_axis=-1, neighbour="128-128@28 3x3"),
+    _layer("odd", 256, 128, 56, 1, "neighbour", channel_axis=-1, neighbour="256-128@56 1x1"),
+    # The cost of a call
+    _image("image 8x8 3x3", 8, 3, "call", padding=0),
+    _image("image 8x8 3x3 same", 8, 3, "call", padding=1),
+)
+
+BY_NAME = {case.name: case for case in CASES}
+
+# The layers that compare.py --scaling times on 1, 2, 4, ... threads.
+SCALING = (
+    "64-64@56 3x3",
+    "128-128@28 3x3",
+    "256-256@14 3x3",
+    "512-512@7 3x3",
+    "256-128@56 1x1",
+    "128-128@112 3x3",
+    "128-128@28 3x3 n16",
+    "128-128@28 3x3 f64",
+    "64-64@56 7x7 dw",
+)
+
+
+def select(patterns) -> list[Case]:
+    """The rows of a group, of that name or with that text in their name, and their neighbours."""
+    chosen = set()
+    for pattern in patterns:
+        exact = {c.name for c in CASES if pattern in (c.group, c.name)}
+        found = exact or {c.name for c in CASES if pattern in c.name}
+        if not found:
+            raise ValueError(f"no case or group is called {pattern!r}; groups: {', '.join(GROUPS)}")
+        chosen |= found
+    chosen |= {BY_NAME[name].neighbour for name in chosen}
+    return [case for case in CASES if case.name in chosen]
