@@ -67,3 +67,14 @@ def test_no_access_beyond_the_arrays(isa, child, where):
 def seed_of(dtype):
     """Return where this dtype starts in the list, so that together they meet most cases."""
     return np.dtype(dtype).num % 7
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16, np.int64])
+@pytest.mark.parametrize("n_kernels", [9, 10, 64])
+def test_rows_of_w_a_multiple_of_4096_bytes_apart(n_kernels, dtype):
+    """They meet in one set of a cache, so their blocks are cut smaller."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(-4, 5, (1024, 3, 5)).astype(dtype)
+    w = rng.integers(-4, 5, (n_kernels, 1024, 1, 1)).astype(dtype)
+    expected = np.einsum("chw,fc->fhw", x.astype(np.int64), w[..., 0, 0].astype(np.int64))
+    np.testing.assert_array_equal(fastcorr.corr2d(x, w), expected.astype(dtype))

@@ -478,9 +478,8 @@ def block_choices(m, gemm_rows, rows_collide):
     for nv in range(1, FC_GEMM_MAX_VECTORS + 1):
         if gemm_rows[nv] == 0:
             continue
-        n_blocks = ceil_div(m, gemm_rows[nv])
-        if rows_collide and ceil_div(m, n_blocks) > MAX_COLLIDING_ROWS:
-            continue
+        n_blocks = ceil_div(
+            m, min(gemm_rows[nv], MAX_COLLIDING_ROWS) if rows_collide else gemm_rows[nv])
         choices[nv, n_blocks] = panel_cycles(m / n_blocks, nv) * n_blocks / nv
     best = min(choices.values())
     return [choice for choice, cycles in choices.items() if cycles <= 1.1 * best]
