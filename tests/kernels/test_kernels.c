@@ -156,6 +156,12 @@ static void multiply_add(number_t *sum, array_t a, ptrdiff_t i, array_t b, ptrdi
     sum->real += x.real * y.real;
 }
 
+static void add_number(number_t *sum, array_t a, ptrdiff_t i) {
+    const number_t v = get(a.type, at(a, i));
+    sum->integer += v.integer;
+    sum->real += v.real;
+}
+
 static void set(array_t a, ptrdiff_t i, number_t v) { put(a.type, at(a, i), v); }
 
 static int same(array_t a, array_t b) {
@@ -228,18 +234,22 @@ static void test_dot(const fc_kernels_t *kernels, fc_type_t type) {
     }
 }
 
-static void test_one_stencil(const fc_kernels_t *kernels, fc_type_t type, int s, int height, int nv,
-                             ptrdiff_t kh, ptrdiff_t n_down, ptrdiff_t n_across) {
-    const fc_stencil_fn stencil = kernels->stencil[s - 1][height][nv];
-    const ptrdiff_t n_rows = n_down * FC_STENCIL_ROWS, n = n_across * nv * kernels->lanes;
+static void test_one_stencil(const fc_kernels_t *kernels, fc_type_t type, fc_stencil_fn stencil,
+                             int rows, int s, int nv, ptrdiff_t kh, ptrdiff_t n_down,
+                             ptrdiff_t n_across) {
+    const ptrdiff_t n_rows = n_down * rows, lanes = kernels->lanes;
     for (ptrdiff_t kw = 1; kw <= 6; kw++) {
+        /* The last vector where it belongs, or over the one before it. */
+        const ptrdiff_t shift = kw % 2 || n_across * nv == 1 ? 0 : random_below(lanes);
+        const ptrdiff_t n = n_across * nv * lanes - shift;
         ptrdiff_t column[6];
         for (ptrdiff_t kx = 0; kx < kw; kx++) column[kx] = kx == 0 ? 20 : random_below(21);
         const ptrdiff_t pitch = n + 23, ldw = kw + 1, ldc = n + 1;
         array_t x = new_array(type, ((n_rows - 1) * s + kh - 1) * pitch + 20 + n);
-        array_t w = new_array(type, (kh - 1) * ldw + kw);
-        for (int accumulate = 0; accumulate <= 1; accumulate++) {
+        array_t w = new_array(type, (kh - 1) * ldw + kw), bias = new_array(type, 1);
+        for (int accumulate = 0; accumulate <= (shift == 0); accumulate++) {
             array_t c = new_array(type, (n_rows - 1) * ldc + n), expected = copy_of(c);
+            const int has_bias = kw > 3;
             for (ptrdiff_t r = 0; r < n_rows; r++) {
                 for (ptrdiff_t j = 0; j < n; j++) {
                     number_t sum = start(c, r * ldc + j, accumulate);
@@ -247,33 +257,40 @@ static void test_one_stencil(const fc_kernels_t *kernels, fc_type_t type, int s,
                         for (ptrdiff_t kx = 0; kx < kw; kx++)
                             multiply_add(&sum, w, ky * ldw + kx, x,
                                          (r * s + ky) * pitch + column[kx] + j);
+                    if (has_bias) add_number(&sum, bias, 0);
                     set(expected, r * ldc + j, sum);
                 }
             }
-            stencil(n_down, n_across, x.data, pitch, kh, kw, column, w.data, ldw, c.data, ldc,
-                    accumulate);
+            stencil(n_down, n_across, (nv - 1) * lanes - shift, x.data, pitch, kh, kw, column,
+                    w.data, ldw, has_bias ? bias.data : NULL, c.data, ldc, accumulate);
             report(same(c, expected),
-                   "%s stencil stride=%d height=%d (%d) vectors=%d: %dx%d kw=%d accumulate=%d",
-                   kernels->name, s, (int)kh, height, nv, (int)n_down, (int)n_across, (int)kw,
-                   accumulate);
+                   "%s stencil rows=%d stride=%d height=%d vectors=%d: %dx%d kw=%d shift=%d "
+                   "accumulate=%d",
+                   kernels->name, rows, s, (int)kh, nv, (int)n_down, (int)n_across, (int)kw,
+                   (int)shift, accumulate);
             release(c), release(expected);
         }
-        release(x), release(w);
+        release(x), release(w), release(bias);
     }
 }
 
 static void test_stencil(const fc_kernels_t *kernels, fc_type_t type) {
     for (int s = 1; s <= 2; s++) {
         for (int height = 0; height <= FC_STENCIL_MAX_HEIGHT; height++) {
-            const ptrdiff_t lowest = height > 0 ? height : FC_STENCIL_ROWS;
-            const ptrdiff_t highest = height > 0 ? height : FC_STENCIL_ROWS + 6;
             int n_widths = 0;
-            for (int nv = 1; nv <= FC_STENCIL_MAX_VECTORS; nv++) {
-                if (!kernels->stencil[s - 1][height][nv]) continue;
-                n_widths++;
-                for (ptrdiff_t kh = lowest; kh <= highest; kh++) {
-                    test_one_stencil(kernels, type, s, height, nv, kh, 1, 1);
-                    test_one_stencil(kernels, type, s, height, nv, kh, 2, 3);
+            for (int is_tall = 0; is_tall <= 1; is_tall++) {
+                const int rows = is_tall ? FC_STENCIL_TALL_ROWS : FC_STENCIL_ROWS;
+                const ptrdiff_t lowest = height > 0 ? height : rows;
+                const ptrdiff_t highest = height > 0 ? height : rows + 6;
+                for (int nv = 1; nv <= FC_STENCIL_MAX_VECTORS; nv++) {
+                    const fc_stencil_fn stencil =
+                        (is_tall ? kernels->tall_stencil : kernels->stencil)[s - 1][height][nv];
+                    if (!stencil) continue;
+                    n_widths += !is_tall;
+                    for (ptrdiff_t kh = lowest; kh <= highest; kh++) {
+                        test_one_stencil(kernels, type, stencil, rows, s, nv, kh, 1, 1);
+                        test_one_stencil(kernels, type, stencil, rows, s, nv, kh, 2, 3);
+                    }
                 }
             }
             /* Floats have all heights, at stride 2 all but "any"; integers may do with less. */

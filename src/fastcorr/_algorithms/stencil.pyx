@@ -2,14 +2,16 @@
 """Stencils: one or two output channels per group, depthwise layers and single images.
 
     for tile in (images x groups x rows x columns)           parallel_for
-      for input channel of the group
-        stage the channel's window of x                      fc_stage
-        for piece of the kernel (up to about FC_K_BLOCK taps)  level 2 of the sum: `sums`
-          for block of FC_STENCIL_ROWS x (1, 2 or 4 vectors) of outputs
-            fc_stencil                                       level 1 of the sum: registers
+      for input channel of the group, real or imaginary part
+        for chunk of rows
+          stage the chunk's rows of x                        fc_stage, fc_split
+          for piece of the kernel (up to about FC_K_BLOCK taps)  level 2 of the sum: `sums`
+            for block of 4 or 6 rows x (1, 2, 3 or 4 vectors) of outputs
+              fc_stencil                                     level 1 of the sum: registers
 
 A vector of x is loaded once for all rows of the block that it serves. Rows of a dilated kernel are
-served in classes of rows `dilation` apart, column strides and dilations by the window's planes.
+served in classes of rows `dilation` apart, column strides and dilations by the window's planes. A
+complex operand is two real ones: part p of an output sums the parts of x under those of w.
 """
 
 import numpy as np
@@ -24,8 +26,8 @@ from fastcorr._algorithms.parallel cimport parallel_for, whole_lines
 from fastcorr._algorithms.window cimport axis_of, axis_t, ceil_div, interior, positions
 from fastcorr._kernels.dispatch cimport kernels
 from fastcorr._kernels.kernels cimport (
-    FC_K_BLOCK, FC_STENCIL_MAX_HEIGHT, FC_STENCIL_MAX_VECTORS, FC_STENCIL_ROWS, fc_kernels_t,
-    fc_window_t,
+    FC_K_BLOCK, FC_STENCIL_MAX_HEIGHT, FC_STENCIL_MAX_VECTORS, FC_STENCIL_ROWS,
+    FC_STENCIL_TALL_ROWS, fc_kernels_t, fc_stencil_fn, fc_window_t,
 )
 
 from fastcorr._algorithms.layout import axis_layout
@@ -33,7 +35,9 @@ from fastcorr._kernels.dispatch import active_isa, compute_code, element_code, i
 
 import_array()
 
-WINDOW_BYTES = 96 * 1024        # of a tile, so that it stays in the second-level cache
+WINDOW_BYTES = 400 * 1024       # of a tile, so that it stays in the second-level cache
+BLOCK_BYTES = 80 * 1024          # of the rows under a block: whole rows are fetched ahead better
+CHUNK_BYTES = 24 * 1024         # staged at a time: still in the first level when it is used
 LARGEST_WINDOW_BYTES = 512 * 1024
 MAX_CHANNELS = 2                # output channels per group: with more, gemm reuses loads better
 MAX_DILATION = 8
@@ -48,12 +52,10 @@ def unsupported(problem):
         return f"there are no kernels for {problem.dtype}"
     if problem.F // problem.groups > MAX_CHANNELS:
         return f"stencils serve up to {MAX_CHANNELS} output channels per group"
-    if "c" in (problem.x_dtype.kind, problem.w_dtype.kind):
-        return "stencils serve real numbers"
     if problem.dilation[0] > MAX_DILATION:
         return f"stencils serve vertical dilations up to {MAX_DILATION}"
     if problem.stride[0] != 1 and (
-            problem.stride[0] != 2 or problem.dilation[0] != 1 or problem.dtype.kind != "f"
+            problem.stride[0] != 2 or problem.dilation[0] != 1 or problem.dtype.kind not in "fc"
             or problem.KH > FC_STENCIL_MAX_HEIGHT):
         return "stencils serve vertical stride 1, and 2 for floats and kernels of up to 7 rows"
     if smallest_window_bytes(problem) > LARGEST_WINDOW_BYTES:
@@ -63,7 +65,7 @@ def unsupported(problem):
 
 def smallest_window_bytes(problem):
     row = axis_layout(min(problem.OW, 64), problem.KW, problem.stride[1], problem.dilation[1])
-    rows = 4 * FC_STENCIL_ROWS * problem.dilation[0] + (problem.KH - 1) * problem.dilation[0]
+    rows = (2 * FC_STENCIL_TALL_ROWS + problem.KH - 1) * problem.dilation[0]
     return len(row.starts) * row.length * rows * 8
 
 
@@ -76,18 +78,19 @@ ctypedef struct job_t:
     image_t x
     image_t y
     weights_t w
-    const char *bias                    # [F], compute type, or NULL
-    char fill[16]
+    const char *bias                    # compute type, see bias_of; or NULL
+    char fill[16]                       # the padding constant: real and imaginary part
     int x_type, w_type, y_type
-    Py_ssize_t groups, m, channels, kh, kw, oh, ow
+    int x_parts, w_parts, y_parts       # 2 where complex
+    Py_ssize_t groups, m, channels, kh, kw, oh, ow      # m: real output channels of a group
     Py_ssize_t stride_y, stride_x, dilation_y
     axis_t rows
     axis_t columns
-    bint direct_weights, direct_stores, constant_margins
+    bint direct_weights, direct_stores, constant_margins, split
     # pieces of the kernel
     Py_ssize_t piece_kh, piece_kw, n_pieces_y, n_pieces_x, n_sums
     # tiles
-    Py_ssize_t tile_groups, tile_rows, tile_columns
+    Py_ssize_t tile_groups, tile_rows, tile_columns, chunk_rows
     Py_ssize_t n_group_tiles, n_row_tiles, n_column_tiles
     # the window: planes [column plane][window_rows][pitch]
     const Py_ssize_t *column            # [KW]
@@ -101,156 +104,238 @@ ctypedef struct tile_t:
     Py_ssize_t image, row0, column0, rows, columns
 
 
-cdef void stage_channel(const job_t *job, const tile_t *t, Py_ssize_t channel, bint is_first,
-                        char *scratch) noexcept nogil:
-    """Copy a channel's window; `find_window` has found its rows and columns.
-
-    Margins that are constant are written for the tile's first channel only.
-    """
-    cdef fc_window_t win
-    cdef Py_ssize_t *row_bytes = <Py_ssize_t *> (scratch + job.at_row_bytes)
-    cdef Py_ssize_t *column_bytes = <Py_ssize_t *> (scratch + job.at_column_bytes)
-    cdef Py_ssize_t px, row_lo = 0, row_hi, lo, n_columns, item = job.kernel.item_bytes
-    cdef Py_ssize_t n_rows = job.window_rows - (job.tile_rows - t.rows) * job.stride_y
-    cdef bint inner = job.constant_margins and not is_first
-    win.n_rows, win.pitch = n_rows, job.pitch
-    win.step_bytes = job.stride_x * job.x.w
-    if inner:
-        interior(&job.rows, t.row0 * job.stride_y, n_rows, &row_lo, &row_hi)
-        win.n_rows = row_hi - row_lo
-    win.row_bytes = row_bytes + row_lo
-    for px in range(job.n_column_planes):
-        n_columns = job.row_length - (job.tile_columns - t.columns)
-        interior(&job.columns, t.column0 * job.stride_x + job.column_starts[px], n_columns,
-                 &win.lo, &win.hi)
-        lo = 0
-        if inner:
-            lo = win.lo
-            n_columns = win.hi - lo
-            win.lo, win.hi = 0, n_columns
-        win.n_columns = n_columns
-        win.column_bytes = column_bytes + px * job.row_length + lo
-        job.kernel.stage[job.x_type](
-            &win, job.x.data + t.image * job.x.n + channel * job.x.c, 1, 0, job.fill,
-            scratch + job.at_window
-            + ((px * job.window_rows + row_lo) * job.pitch + lo) * item, 0)
+# Some rows of the tile, and some taps of one kernel.
+ctypedef struct piece_t:
+    Py_ssize_t row0, rows
+    const char *w
+    Py_ssize_t ky0, nky, kx0, nkx
+    const char *bias
+    bint accumulate
 
 
 cdef void find_window(const job_t *job, const tile_t *t, char *scratch) noexcept nogil:
     """The rows and columns of x in the tile's window: the same for all channels."""
-    cdef Py_ssize_t px
+    cdef Py_ssize_t px, n_columns = job.row_length - (job.tile_columns - t.columns)
+    cdef Py_ssize_t *column_bytes = <Py_ssize_t *> (scratch + job.at_column_bytes)
+    cdef axis_t side_by_side = job.columns
     positions(&job.rows, t.row0 * job.stride_y,
               job.window_rows - (job.tile_rows - t.rows) * job.stride_y, job.x.h,
               <Py_ssize_t *> (scratch + job.at_row_bytes))
+    if job.split:
+        side_by_side.stride = 1
+        positions(&side_by_side, t.column0 * 2, 2 * n_columns, job.x.w, column_bytes)
+        return
     for px in range(job.n_column_planes):
-        positions(&job.columns, t.column0 * job.stride_x + job.column_starts[px],
-                  job.row_length - (job.tile_columns - t.columns), job.x.w,
-                  <Py_ssize_t *> (scratch + job.at_column_bytes) + px * job.row_length)
+        positions(&job.columns, t.column0 * job.stride_x + job.column_starts[px], n_columns,
+                  job.x.w, column_bytes + px * job.row_length)
 
 
-cdef const char *weights_for(const job_t *job, Py_ssize_t f, Py_ssize_t c,
-                             char *scratch) noexcept nogil:
-    """The (KH, KW) weights of one pair of channels, as numbers of the compute type."""
+cdef void stage_rows(const job_t *job, const tile_t *t, Py_ssize_t channel, int part,
+                     Py_ssize_t begin, Py_ssize_t end, bint is_first,
+                     char *scratch) noexcept nogil:
+    """Copy rows begin .. end of a channel's window; `find_window` has found them.
+
+    Margins that are constant are written for the tile's first channel only.
+    """
     cdef fc_window_t win
-    cdef Py_ssize_t zero = 0, ky, item = job.kernel.item_bytes
+    cdef Py_ssize_t *column_bytes = <Py_ssize_t *> (scratch + job.at_column_bytes)
+    cdef Py_ssize_t n_columns = job.row_length - (job.tile_columns - t.columns)
+    cdef Py_ssize_t px, lo, hi, item = job.kernel.item_bytes
+    cdef bint inner = job.constant_margins and not is_first
+    cdef axis_t side_by_side = job.columns
+    cdef const char *src = job.x.data + t.image * job.x.n + channel * job.x.c + part * job.x.part
+    if inner:
+        interior(&job.rows, t.row0 * job.stride_y, end, &lo, &hi)
+        begin, end = max(begin, lo), min(end, hi)
+        if begin >= end:
+            return
+    win.row_bytes = <Py_ssize_t *> (scratch + job.at_row_bytes) + begin
+    win.n_rows, win.pitch = end - begin, job.pitch
+    if job.split:
+        side_by_side.stride = 1
+        win.n_columns, win.column_bytes, win.step_bytes = 2 * n_columns, column_bytes, job.x.w
+        interior(&side_by_side, t.column0 * 2, 2 * n_columns, &win.lo, &win.hi)
+        job.kernel.split(&win, src, job.fill + part * item,
+                         scratch + job.at_window + begin * job.pitch * item,
+                         job.window_rows * job.pitch)
+        return
+    win.step_bytes = job.stride_x * job.x.w
+    for px in range(job.n_column_planes):
+        interior(&job.columns, t.column0 * job.stride_x + job.column_starts[px], n_columns,
+                 &win.lo, &win.hi)
+        win.n_columns, lo = n_columns, 0
+        if inner:
+            lo, win.n_columns = win.lo, win.hi - win.lo
+            win.lo, win.hi = 0, win.n_columns
+        win.column_bytes = column_bytes + px * job.row_length + lo
+        job.kernel.stage[job.x_type](
+            &win, src, 1, job.chunk_rows * job.stride_y * job.x.h, job.fill + part * item,
+            scratch + job.at_window + ((px * job.window_rows + begin) * job.pitch + lo) * item, 0)
+
+
+cdef const char *weights_for(const job_t *job, Py_ssize_t output, Py_ssize_t c, int part,
+                             Py_ssize_t m, char *scratch) noexcept nogil:
+    """The (KH, KW) weights of an output for part `part` of channel c, in the compute type."""
+    cdef fc_window_t win
+    cdef Py_ssize_t zero = 0, ky, i, item = job.kernel.item_bytes
     cdef char nothing[16]
-    cdef const char *src = job.w.data + f * job.w.f + c * job.w.c
+    cdef char *dst = scratch + job.at_weights + m * job.kh * job.kw * item
+    cdef int p = <int> (output % job.y_parts)
+    cdef const char *src = job.w.data + output // job.y_parts * job.w.f + c * job.w.c
     if job.direct_weights:
         return src
+    if job.w_parts == 2:
+        src += (p ^ part) * job.w.part
     memset(nothing, 0, sizeof(nothing))
     win.row_bytes, win.column_bytes = &zero, &zero
     win.n_rows, win.n_columns, win.pitch = 1, job.kw, job.kw
     win.lo, win.hi, win.step_bytes = 0, job.kw, job.w.kw
     for ky in range(job.kh):
         job.kernel.stage[job.w_type](&win, src + ky * job.w.kh, 1, 0, nothing,
-                                     scratch + job.at_weights + ky * job.kw * item, 0)
-    return scratch + job.at_weights
+                                     dst + ky * job.kw * item, 0)
+    if job.w_parts == 2 and p == 0 and part == 1:  # the product of two imaginary parts
+        for i in range(job.kh * job.kw):
+            if item == 4:
+                (<float *> dst)[i] = -(<float *> dst)[i]
+            else:
+                (<double *> dst)[i] = -(<double *> dst)[i]
+    return dst
 
 
-# A piece of one kernel: taps ky0 .. ky0 + nky, kx0 .. kx0 + nkx.
-ctypedef struct piece_t:
-    const char *w
-    Py_ssize_t ky0, nky, kx0, nkx
-    bint accumulate
+cdef const char *bias_of(const job_t *job, Py_ssize_t output) noexcept nogil:
+    """[F][parts] for a complex w, [parts][F] for a complex x under a real w."""
+    if job.bias == NULL:
+        return NULL
+    if job.w_parts < job.y_parts:
+        output = output % 2 * (job.groups * job.m // 2) + output // 2
+    return job.bias + output * job.kernel.item_bytes
 
 
 cdef void correlate(const job_t *job, const tile_t *t, const piece_t *piece, char *sums, char *y,
                     char *scratch) noexcept nogil:
-    """One piece of a kernel over the whole tile: into `sums`, or, where y is not NULL, into y.
+    """A piece into `sums`, or, where y is not NULL, into y.
 
-    In y the last block of rows and of columns ends with the tile, over some outputs that the block
+    In y the last block of rows and of columns ends with the piece, over some outputs that the block
     before has written: they are the same.
     """
-    cdef Py_ssize_t residue, n_rows, n_whole
-    for residue in range(min(job.dilation_y, t.rows)):
-        n_rows = ceil_div(t.rows - residue, job.dilation_y)
-        n_whole = n_rows // FC_STENCIL_ROWS
-        if n_whole > 0:
-            correlate_rows(job, t, piece, residue, n_whole, True, sums, y, scratch)
-        if n_rows % FC_STENCIL_ROWS > 0:
-            if y != NULL and n_whole > 0:
-                n_rows -= FC_STENCIL_ROWS
+    cdef Py_ssize_t residue, row, n, n_tall, n_short, over, step = job.dilation_y
+    cdef const fc_stencil_fn *tall = tall_stencils(job, piece.nky)
+    for residue in range(min(step, piece.rows)):
+        # Few rows too many: 6 + 6 + 4, or 6 + 4 + 4, but none of 6 for less than 6 rows.
+        n = ceil_div(piece.rows - residue, step)
+        n_tall = 0
+        if tall != NULL and n >= FC_STENCIL_TALL_ROWS:
+            n_tall = (n + 1) // FC_STENCIL_TALL_ROWS
+            if n % FC_STENCIL_TALL_ROWS in (1, 2):
+                n_tall -= 1
+        n_short = ceil_div(max(n - n_tall * FC_STENCIL_TALL_ROWS, 0), FC_STENCIL_ROWS)
+        over = n_tall * FC_STENCIL_TALL_ROWS + n_short * FC_STENCIL_ROWS - n
+        row = piece.row0 + residue
+        if n_tall > 0:
+            if y != NULL and n_short == 0 and over > 0:
+                correlate_rows(job, t, piece, tall, FC_STENCIL_TALL_ROWS, row, n_tall - 1, True,
+                               sums, y, scratch)
+                correlate_rows(job, t, piece, tall, FC_STENCIL_TALL_ROWS,
+                               row + (n - FC_STENCIL_TALL_ROWS) * step, 1, True, sums, y, scratch)
             else:
-                n_rows = n_whole * FC_STENCIL_ROWS
-            correlate_rows(job, t, piece, residue + n_rows * job.dilation_y, 1,
-                           y != NULL and n_whole > 0, sums, y, scratch)
+                correlate_rows(job, t, piece, tall, FC_STENCIL_TALL_ROWS, row, n_tall,
+                               n_short > 0 or over == 0, sums, y, scratch)
+            row += n_tall * FC_STENCIL_TALL_ROWS * step
+        if n_short > 0:
+            if over > 0:
+                n_short -= 1
+            correlate_rows(job, t, piece, NULL, FC_STENCIL_ROWS, row, n_short, True, sums, y,
+                           scratch)
+            row += n_short * FC_STENCIL_ROWS * step
+            if over > 0:
+                if y != NULL and n >= FC_STENCIL_ROWS:
+                    row -= over * step
+                correlate_rows(job, t, piece, NULL, FC_STENCIL_ROWS, row, 1,
+                               n >= FC_STENCIL_ROWS, sums, y, scratch)
 
 
-cdef void correlate_rows(const job_t *job, const tile_t *t, const piece_t *piece, Py_ssize_t row,
+cdef const fc_stencil_fn *tall_stencils(const job_t *job, Py_ssize_t height) noexcept nogil:
+    """Those for kernels of that height by number of vectors, or NULL where there are none."""
+    cdef const fc_stencil_fn *found
+    if height > FC_STENCIL_MAX_HEIGHT:
+        height = 0
+    found = &job.kernel.tall_stencil[job.stride_y - 1][height][0]
+    return found if found[1] != NULL else NULL
+
+
+cdef const fc_stencil_fn *short_stencils(const job_t *job, Py_ssize_t height) noexcept nogil:
+    if height > FC_STENCIL_MAX_HEIGHT or job.kernel.stencil[job.stride_y - 1][height][1] == NULL:
+        height = 0
+    return &job.kernel.stencil[job.stride_y - 1][height][0]
+
+
+cdef void correlate_rows(const job_t *job, const tile_t *t, const piece_t *piece,
+                         const fc_stencil_fn *stencil, Py_ssize_t block_rows, Py_ssize_t row,
                          Py_ssize_t n_down, bint are_whole, char *sums, char *y,
                          char *scratch) noexcept nogil:
-    """Blocks of rows row, row + dilation, ...: whole ones, or one that ends beyond the tile."""
+    """n_down blocks of rows row, row + dilation, ...; not whole is one that ends beyond the tile."""
     cdef Py_ssize_t item = job.kernel.item_bytes, lanes = job.kernel.lanes
-    cdef Py_ssize_t height = piece.nky
-    cdef Py_ssize_t column = 0, left, n_across, n_columns, ldc, block
+    cdef Py_ssize_t n_vectors = ceil_div(t.columns, lanes), most = job.kernel.stencil_vectors
+    cdef Py_ssize_t done = 0, left, n_across, nv, last, ldc, block
     cdef const char *window = scratch + job.at_window + (
         row * job.stride_y + piece.ky0 * job.dilation_y) * job.pitch * item
     cdef char *c
-    cdef bint straight
-    cdef int nv
-    if height > FC_STENCIL_MAX_HEIGHT or job.kernel.stencil[job.stride_y - 1][height][1] == NULL:
-        height = 0
-    while column < t.columns:
-        # Many whole blocks in one call, then narrower ones.
-        left = t.columns - column
-        if y != NULL and left < lanes <= t.columns:
-            column, left = t.columns - lanes, lanes
-        nv = <int> min(max(left // lanes, 1) if y != NULL else ceil_div(left, lanes),
-                       job.kernel.stencil_vectors)
-        n_across = max(left // (nv * lanes), 1)
-        n_columns = n_across * nv * lanes
-        straight = y != NULL and are_whole and n_columns <= left
-        if straight:
-            c, ldc = y + row * job.y.h + column * item, job.y.h // item * job.dilation_y
-        else:
-            c = sums + (row * job.sums_pitch + column) * item
-            ldc = job.sums_pitch * job.dilation_y
-        job.kernel.stencil[job.stride_y - 1][height][nv](
-            n_down, n_across, window + column * item, job.pitch * job.dilation_y, piece.nky,
-            piece.nkx, job.column + piece.kx0,
-            piece.w + (piece.ky0 * job.kw + piece.kx0) * item, job.kw, c, ldc, piece.accumulate)
-        if y != NULL and not straight:
-            for block in range(n_down):
-                store_rows(job, t, row + block * FC_STENCIL_ROWS * job.dilation_y, job.dilation_y,
-                           column, min(n_columns, left), sums, NULL, y)
-        column += n_columns
+    cdef bint straight = y != NULL and are_whole and t.columns >= lanes
+    if n_down == 0:
+        return
+    if stencil == NULL:
+        stencil = short_stencils(job, piece.nky)
+    if piece.nky == 3 and piece.nkx == 3:
+        most = min(most, 2)  # leaves registers for the weights
+    if straight:
+        c, ldc = y + row * job.y.h, job.y.h // item * job.dilation_y
+    else:
+        c = sums + row * job.sums_pitch * item
+        ldc = job.sums_pitch * job.dilation_y
+    while done < n_vectors:
+        # Many of the widest blocks in one call, but rather 3 + 2 vectors than 4 + 1.
+        left = n_vectors - done
+        nv, n_across = min(left, most), max(left // most, 1)
+        if most > 2 and left > most and left % most == 1:
+            n_across -= 1
+            if n_across == 0:
+                nv, n_across = most - 1, 1
+        last = (nv - 1) * lanes
+        if straight and n_across * nv == left:
+            last += t.columns - n_vectors * lanes
+        stencil[nv](
+            n_down, n_across, last, window + done * lanes * item, job.pitch * job.dilation_y,
+            piece.nky, piece.nkx, job.column + piece.kx0,
+            piece.w + (piece.ky0 * job.kw + piece.kx0) * item, job.kw,
+            piece.bias if straight else NULL, c + done * lanes * item, ldc, piece.accumulate)
+        done += n_across * nv
+    if y != NULL and not straight:
+        for block in range(n_down):
+            store_rows(job, t, row + block * block_rows * job.dilation_y, job.dilation_y,
+                       block_rows, sums, piece.bias, y)
 
 
 cdef void store_rows(const job_t *job, const tile_t *t, Py_ssize_t row, Py_ssize_t step,
-                     Py_ssize_t column, Py_ssize_t n, const char *sums, const char *bias,
+                     Py_ssize_t n_rows, const char *sums, const char *bias,
                      char *y) noexcept nogil:
-    """Write up to FC_STENCIL_ROWS rows row, row + step, ... of finished sums to y."""
-    cdef Py_ssize_t row_bytes[8]
-    cdef Py_ssize_t i, item = job.kernel.item_bytes
-    cdef Py_ssize_t n_rows = min(<Py_ssize_t> FC_STENCIL_ROWS, ceil_div(t.rows - row, step))
-    cdef char biases[8 * 8]
-    for i in range(n_rows):
-        row_bytes[i] = i * step * job.y.h
-        if bias != NULL:
-            memcpy(biases + i * item, bias, item)
-    job.kernel.store[job.y_type](
-        sums + (row * job.sums_pitch + column) * item, job.sums_pitch * step, n_rows, n,
-        NULL if bias == NULL else biases, y + row * job.y.h + column * job.y.w, row_bytes, job.y.w)
+    """Write finished sums to y: n_rows rows row, row + step, ... or those of them in the tile."""
+    cdef Py_ssize_t i, zero = 0
+    for i in range(min(n_rows, ceil_div(t.rows - row, step))):
+        job.kernel.store[job.y_type](
+            sums + (row + i * step) * job.sums_pitch * job.kernel.item_bytes, 0, 1, t.columns,
+            bias, y + (row + i * step) * job.y.h, &zero, job.y.w)
+
+
+cdef void store_complex_rows(const job_t *job, const tile_t *t, const piece_t *rows,
+                             const char *sums, const char *biases, char *y) noexcept nogil:
+    """The real and the imaginary part side by side."""
+    cdef Py_ssize_t[2] parts
+    cdef Py_ssize_t row
+    parts[0], parts[1] = 0, job.y.part
+    for row in range(rows.row0, rows.row0 + rows.rows):
+        job.kernel.store[job.y_type](
+            sums + row * job.sums_pitch * job.kernel.item_bytes, job.sums_size, 2, t.columns,
+            biases, y + row * job.y.h, parts, job.y.w)
 
 
 cdef void run_tile(const void *job_, Py_ssize_t index, char *scratch) noexcept nogil:
@@ -274,47 +359,85 @@ cdef void run_tile(const void *job_, Py_ssize_t index, char *scratch) noexcept n
 
 cdef void run_group(const job_t *job, const tile_t *t, Py_ssize_t group, bint is_first,
                     char *scratch) noexcept nogil:
-    cdef Py_ssize_t item = job.kernel.item_bytes
-    cdef Py_ssize_t c, f, m, i, block, n_sums = 0
+    cdef Py_ssize_t n_terms = job.channels * job.x_parts, n_chunks, chunk, term, m, staged, end
     cdef piece_t piece
-    cdef const char *bias = NULL
-    cdef char *sums
-    cdef char *totals
-    cdef char *y
-    for c in range(job.channels):
-        stage_channel(job, t, group * job.channels + c, is_first and c == 0, scratch)
+    cdef const char *weights[2 * 2]
+    cdef int part
+    n_chunks = max(t.rows // job.chunk_rows, 1)
+    for term in range(n_terms):
+        part = <int> (term % job.x_parts)
         for m in range(job.m):
-            f = group * job.m + m
-            piece.w = weights_for(job, f, c, scratch)
-            sums = scratch + job.at_sums + m * job.sums_size * item
-            totals = scratch + job.at_totals + m * job.sums_size * item
-            y = (job.y.data + t.image * job.y.n + f * job.y.c + t.row0 * job.y.h
-                 + t.column0 * job.y.w)
-            n_sums = c * job.n_pieces_y * job.n_pieces_x
-            for i in range(job.n_pieces_y * job.n_pieces_x):
-                piece.ky0 = i // job.n_pieces_x * job.piece_kh
-                piece.nky = min(job.piece_kh, job.kh - piece.ky0)
-                piece.kx0 = i % job.n_pieces_x * job.piece_kw
-                piece.nkx = min(job.piece_kw, job.kw - piece.kx0)
-                piece.accumulate = n_sums % SUMS > 0
-                correlate(job, t, &piece, sums, y if job.direct_stores else NULL, scratch)
-                n_sums += 1
-                if job.n_sums > SUMS and (n_sums % SUMS == 0 or n_sums == job.n_sums):
-                    if n_sums <= SUMS:
-                        memcpy(totals, sums, job.sums_size * item)
-                    else:
-                        job.kernel.add(job.sums_size, sums, totals)
-    if job.direct_stores:
-        return
-    for m in range(job.m):
-        f = group * job.m + m
-        sums = (scratch + (job.at_totals if job.n_sums > SUMS else job.at_sums)
-                + m * job.sums_size * item)
-        y = job.y.data + t.image * job.y.n + f * job.y.c + t.row0 * job.y.h + t.column0 * job.y.w
-        if job.bias != NULL:
-            bias = job.bias + f * item
-        for block in range(ceil_div(t.rows, FC_STENCIL_ROWS)):
-            store_rows(job, t, block * FC_STENCIL_ROWS, 1, 0, t.columns, sums, bias, y)
+            weights[m] = weights_for(job, group * job.m + m, term // job.x_parts, part, m, scratch)
+        staged = 0
+        for chunk in range(n_chunks):
+            piece.row0 = chunk * job.chunk_rows
+            piece.rows = t.rows - piece.row0 if chunk == n_chunks - 1 else job.chunk_rows
+            end = ((piece.row0 + piece.rows - 1) * job.stride_y
+                   + (job.kh - 1) * job.dilation_y + 1)
+            stage_rows(job, t, group * job.channels + term // job.x_parts, part, staged, end,
+                       is_first and term == 0 or job.x_parts == 2, scratch)
+            staged = end
+            for m in range(job.m):
+                if job.w_parts < job.y_parts and m % 2 != part:
+                    continue  # a complex x under a real w
+                piece.w = weights[m]
+                add_term(job, t, group * job.m + m, m, term, &piece, scratch)
+            if term == n_terms - 1 and not job.direct_stores:
+                store_chunk(job, t, group, &piece, scratch)
+
+
+cdef char *output_of(const job_t *job, const tile_t *t, Py_ssize_t output) noexcept nogil:
+    return (job.y.data + t.image * job.y.n + output // job.y_parts * job.y.c + t.row0 * job.y.h
+            + t.column0 * job.y.w)
+
+
+cdef void add_term(const job_t *job, const tile_t *t, Py_ssize_t output, Py_ssize_t m,
+                   Py_ssize_t term, piece_t *piece, char *scratch) noexcept nogil:
+    """Add the channel's share to rows of an output."""
+    cdef Py_ssize_t item = job.kernel.item_bytes, i, n_sums, n_pieces
+    cdef Py_ssize_t at = piece.row0 * job.sums_pitch * item, n = piece.rows * job.sums_pitch
+    cdef char *sums = scratch + job.at_sums + m * job.sums_size * item
+    cdef char *totals = scratch + job.at_totals + m * job.sums_size * item
+    cdef char *y = output_of(job, t, output) if job.direct_stores else NULL
+    n_pieces = job.n_pieces_y * job.n_pieces_x
+    if job.w_parts < job.x_parts:
+        term //= 2
+    n_sums = term * n_pieces
+    piece.bias = bias_of(job, output) if job.direct_stores else NULL
+    for i in range(n_pieces):
+        piece.ky0 = i // job.n_pieces_x * job.piece_kh
+        piece.nky = min(job.piece_kh, job.kh - piece.ky0)
+        piece.kx0 = i % job.n_pieces_x * job.piece_kw
+        piece.nkx = min(job.piece_kw, job.kw - piece.kx0)
+        piece.accumulate = n_sums % SUMS > 0
+        correlate(job, t, piece, sums, y, scratch)
+        n_sums += 1
+        if job.n_sums > SUMS and (n_sums % SUMS == 0 or n_sums == job.n_sums):
+            if n_sums <= SUMS:
+                memcpy(totals + at, sums + at, n * item)
+            else:
+                job.kernel.add(n, sums + at, totals + at)
+
+
+cdef void store_chunk(const job_t *job, const tile_t *t, Py_ssize_t group, const piece_t *rows,
+                      char *scratch) noexcept nogil:
+    cdef Py_ssize_t i, m, output, item = job.kernel.item_bytes
+    cdef const char *sums = scratch + (job.at_totals if job.n_sums > SUMS else job.at_sums)
+    cdef const char *bias
+    cdef char biases[2 * 8]
+    for i in range(job.m // job.y_parts):
+        m = i * job.y_parts
+        output = group * job.m + m
+        bias = bias_of(job, output)
+        if job.y_parts == 1:
+            store_rows(job, t, rows.row0, 1, rows.rows, sums + m * job.sums_size * item, bias,
+                       output_of(job, t, output))
+            continue
+        if bias != NULL:
+            memcpy(biases, bias, item)
+            memcpy(biases + item, bias_of(job, output + 1), item)
+        store_complex_rows(job, t, rows, sums + m * job.sums_size * item,
+                           NULL if bias == NULL else biases, output_of(job, t, output))
 
 
 cdef class Cut:
@@ -335,7 +458,7 @@ cdef class Stencil:
     cdef object problem, rows, columns
     cdef dict cuts
     cdef int compute
-    cdef bint weights_as_computed, stores_as_computed
+    cdef bint loads_as_computed, weights_as_computed, stores_as_computed
 
     def __init__(self, problem, rows, columns):
         cdef job_t *job = &self.base
@@ -347,10 +470,13 @@ cdef class Stencil:
         job.w_type = element_code(problem.w_dtype)
         job.y_type = element_code(problem.dtype)
         item = kernels(self.compute).item_bytes
+        self.loads_as_computed = is_computed_in(problem.x_dtype, problem, item)
         self.weights_as_computed = is_computed_in(problem.w_dtype, problem, item)
         self.stores_as_computed = is_computed_in(problem.dtype, problem, item)
+        job.x_parts, job.w_parts, job.y_parts = (
+            1 + (dtype.kind == "c") for dtype in (problem.x_dtype, problem.w_dtype, problem.dtype))
         job.groups = problem.groups
-        job.m = problem.F // problem.groups
+        job.m = problem.F // problem.groups * job.y_parts
         job.channels = problem.C // problem.groups
         job.kh, job.kw, job.oh, job.ow = problem.KH, problem.KW, problem.OH, problem.OW
         job.stride_y, job.stride_x = problem.stride
@@ -365,7 +491,7 @@ cdef class Stencil:
         job.n_pieces_y = ceil_div(job.kh * job.piece_kw, FC_K_BLOCK + FC_K_BLOCK // 4)
         job.piece_kh = ceil_div(job.kh, job.n_pieces_y)
         job.n_pieces_y = ceil_div(job.kh, job.piece_kh)
-        job.n_sums = job.channels * job.n_pieces_y * job.n_pieces_x
+        job.n_sums = job.channels * min(job.x_parts, job.w_parts) * job.n_pieces_y * job.n_pieces_x
 
     def cut(self, int workers):
         """The cut for that many threads in the instruction set in use."""
@@ -383,18 +509,21 @@ cdef class Stencil:
         job[0] = self.base
         job.kernel = kernel
         halo = (job.kh - 1) * job.dilation_y
-        block = FC_STENCIL_ROWS * job.dilation_y
+        has_tall = tall_stencils(job, job.piece_kh) != NULL
+        block = (FC_STENCIL_TALL_ROWS if has_tall else FC_STENCIL_ROWS) * job.dilation_y
 
         columns = job.ow
         while True:
             layout = axis_layout(columns, job.kw, job.stride_x, self.problem.dilation[1])
             row_bytes = layout.length * len(layout.starts) * item
-            if columns <= 8 * lanes or row_bytes * (halo + 4 * block * job.stride_y) < WINDOW_BYTES:
+            if columns <= 8 * lanes or row_bytes * (halo + block * job.stride_y) < BLOCK_BYTES:
                 break
             columns = max((columns // 2 + lanes - 1) // lanes * lanes, 8 * lanes)
-        rows = (WINDOW_BYTES // row_bytes - halo) // job.stride_y // block * block
+        rows = (WINDOW_BYTES // job.m // row_bytes - halo) // job.stride_y // block * block
         rows = min(max(rows, block), job.oh)
+        job.chunk_rows = max(CHUNK_BYTES // row_bytes // job.stride_y // block * block, block)
         cycles_per_row = max(columns, lanes) / lanes * job.kh * job.kw * job.channels * job.m * 1.6
+        cycles_per_row *= min(job.x_parts, job.w_parts)
         if workers > 1:
             # Rows of a large image for every thread, several times over.
             if self.problem.N * job.groups < 4 * workers:
@@ -417,6 +546,7 @@ cdef class Stencil:
         shift = (lanes - job.columns.before // job.stride_x % lanes) % lanes
         job.pitch = (layout.length + shift + lanes - 1) // lanes * lanes
         job.n_column_planes = len(layout.starts)
+        job.split = self.loads_as_computed and job.stride_x == 2 and layout.starts == [0, 1]
         # Blocks of rows compute beyond the tile, in rows that are never stored.
         spare_rows = (block + job.dilation_y) * job.stride_y
         plane = job.window_rows * job.pitch
@@ -434,7 +564,7 @@ cdef class Stencil:
         job.at_window, at = at + shift * item, at + whole_lines(
             (shift + plane * job.n_column_planes + spare_rows * job.pitch
              + FC_STENCIL_MAX_VECTORS * lanes) * item)
-        job.at_weights, at = at, at + whole_lines(job.kh * job.kw * item)
+        job.at_weights, at = at, at + whole_lines(job.m * job.kh * job.kw * item)
         job.at_sums, at = at, at + whole_lines(job.m * job.sums_size * item)
         job.at_totals = at
         if job.n_sums > SUMS:
@@ -455,15 +585,16 @@ cdef class Stencil:
         cdef job_t job = cut.job
         cdef const char *fill_bytes = fill
         cdef Py_ssize_t item = job.kernel.item_bytes
-        memcpy(job.fill, fill_bytes, item)
+        memcpy(job.fill, fill_bytes, 2 * item)
         x, w = aligned(x), aligned(w)
-        job.x = image_of(x, x.ndim, self.problem.channels_last, 0)
-        job.y = image_of(y, y.ndim, self.problem.channels_last, 0)
-        job.w = weights_of(w, w.ndim, 0)
+        job.x = image_of(x, x.ndim, self.problem.channels_last, x.itemsize // 2)
+        job.y = image_of(y, y.ndim, self.problem.channels_last, y.itemsize // 2)
+        job.w = weights_of(w, w.ndim, w.itemsize // 2)
+        job.split = job.split and job.x.w == item
         job.bias = NULL if bias is None else <const char *> PyArray_DATA(<ndarray> bias)
         job.direct_weights = PyArray_IS_C_CONTIGUOUS(w) and self.weights_as_computed
         job.direct_stores = (
-            self.stores_as_computed and job.bias == NULL and job.n_sums == 1
+            self.stores_as_computed and job.n_sums == 1
             and job.y.w == item and job.y.h % item == 0)
         return parallel_for(run_tile, &job, cut.n_tiles, cut.workers, cut.scratch_bytes,
                             cut.tile_seconds)

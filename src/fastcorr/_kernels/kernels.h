@@ -42,8 +42,9 @@
 #define FC_GEMM_MAX_ROWS 14
 #define FC_GEMM_MAX_VECTORS 4
 #define FC_DOT_MAX_PIXELS 4
-#define FC_STENCIL_ROWS 4        /* output rows per stencil call */
-#define FC_STENCIL_MAX_HEIGHT 7  /* kernel heights with a stencil of their own; 0 is any height >= 4 */
+#define FC_STENCIL_ROWS 4        /* output rows of a stencil block */
+#define FC_STENCIL_TALL_ROWS 6   /* and of a tall one: more sums for each load, for higher kernels */
+#define FC_STENCIL_MAX_HEIGHT 7  /* kernel heights with a stencil of their own; 0 is any height of a block's rows and more */
 #define FC_STENCIL_MAX_VECTORS 4
 #define FC_K_BLOCK 128           /* terms of a sum kept in one register; twice that in long sums */
 #define FC_PAD PTRDIFF_MIN       /* in row_bytes and column_bytes: the padding constant */
@@ -71,6 +72,11 @@ typedef void (*fc_stage_fn)(const fc_window_t *window, const char *src, ptrdiff_
                             ptrdiff_t channel_bytes, const void *fill, void *dst,
                             ptrdiff_t channel_step);
 
+/* Copy one channel of the compute type under stride 2 in one pass: column j of the window goes to
+ * place j / 2 of its row, in dst where j is even, in dst + odd_plane where it is odd. */
+typedef void (*fc_split_fn)(const fc_window_t *window, const char *src, const void *fill, void *dst,
+                            ptrdiff_t odd_plane);
+
 /* One (m x NR) tile of c from k terms; see above. */
 typedef void (*fc_gemm_fn)(ptrdiff_t k, const void *a, ptrdiff_t lda, const void *b,
                            const ptrdiff_t *offset, void *c, int accumulate);
@@ -80,12 +86,15 @@ typedef void (*fc_gemm_fn)(ptrdiff_t k, const void *a, ptrdiff_t lda, const void
 typedef void (*fc_dot_fn)(ptrdiff_t k, ptrdiff_t m, const void *a, ptrdiff_t lda, const void *b,
                           ptrdiff_t ldb, void *c, ptrdiff_t ldc, int accumulate);
 
-/* (n_down * FC_STENCIL_ROWS) x (n_across * nv * lanes) outputs of one channel:
- * c[r * ldc + j] (+)= sum over ky, kx of w[ky * ldw + kx] * x[(r * s + ky) * pitch + column[kx] + j] */
-typedef void (*fc_stencil_fn)(ptrdiff_t n_down, ptrdiff_t n_across, const void *x,
+/* n_down x n_across blocks of outputs of one channel, each of FC_STENCIL_ROWS (or _TALL_ROWS) rows
+ * and nv vectors:
+ * c[r * ldc + j] (+)= sum over ky, kx of w[ky * ldw + kx] * x[(r * s + ky) * pitch + column[kx] + j]
+ * plus *bias, unless that is NULL. The last vector of the last block across starts at column `last`
+ * of its block, at most (nv - 1) * lanes: so a width of no whole vectors is met by an overlap. */
+typedef void (*fc_stencil_fn)(ptrdiff_t n_down, ptrdiff_t n_across, ptrdiff_t last, const void *x,
                               ptrdiff_t pitch, ptrdiff_t kh, ptrdiff_t kw,
-                              const ptrdiff_t *column, const void *w, ptrdiff_t ldw, void *c,
-                              ptrdiff_t ldc, int accumulate);
+                              const ptrdiff_t *column, const void *w, ptrdiff_t ldw,
+                              const void *bias, void *c, ptrdiff_t ldc, int accumulate);
 
 /* panel[k * nr + run.lane ...] = b[offset[k] + run.start ...]; runs in rising order of lane; writes
  * up to one vector past each run, so the panel has a vector of slack. */
@@ -115,9 +124,11 @@ typedef struct {
     fc_gemm_fn gemm[FC_GEMM_MAX_VECTORS + 1][FC_GEMM_MAX_ROWS + 1];
     /* [stride - 1][kernel height, 0 = any][vectors]; NULL where there is none */
     fc_stencil_fn stencil[2][FC_STENCIL_MAX_HEIGHT + 1][FC_STENCIL_MAX_VECTORS + 1];
+    fc_stencil_fn tall_stencil[2][FC_STENCIL_MAX_HEIGHT + 1][FC_STENCIL_MAX_VECTORS + 1];
     fc_dot_fn dot[FC_DOT_MAX_PIXELS + 1];                  /* [pixels] */
     fc_pack_fn pack;
     fc_stage_fn stage[FC_N_TYPES];
+    fc_split_fn split;
     fc_store_fn store[FC_N_TYPES];
     fc_add_fn add;
     fc_peak_fn peak;

@@ -7,6 +7,7 @@ cdef extern from "kernels.h" nogil:
         FC_GEMM_MAX_VECTORS
         FC_DOT_MAX_PIXELS
         FC_STENCIL_ROWS
+        FC_STENCIL_TALL_ROWS
         FC_STENCIL_MAX_HEIGHT
         FC_STENCIL_MAX_VECTORS
         FC_K_BLOCK
@@ -36,9 +37,12 @@ cdef extern from "kernels.h" nogil:
         Py_ssize_t, Py_ssize_t, const void *, Py_ssize_t, const void *, Py_ssize_t, void *,
         Py_ssize_t, int
     ) noexcept nogil
+    ctypedef void (*fc_split_fn)(
+        const fc_window_t *, const char *, const void *, void *, Py_ssize_t
+    ) noexcept nogil
     ctypedef void (*fc_stencil_fn)(
-        Py_ssize_t, Py_ssize_t, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
-        const Py_ssize_t *, const void *, Py_ssize_t, void *, Py_ssize_t, int
+        Py_ssize_t, Py_ssize_t, Py_ssize_t, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+        const Py_ssize_t *, const void *, Py_ssize_t, const void *, void *, Py_ssize_t, int
     ) noexcept nogil
     ctypedef void (*fc_pack_fn)(
         Py_ssize_t, const void *, const Py_ssize_t *, const fc_run_t *, Py_ssize_t, void *,
@@ -58,9 +62,11 @@ cdef extern from "kernels.h" nogil:
         int stencil_vectors
         fc_gemm_fn gemm[5][15]
         fc_stencil_fn stencil[2][8][5]
+        fc_stencil_fn tall_stencil[2][8][5]
         fc_dot_fn dot[5]
         fc_pack_fn pack
         fc_stage_fn stage[11]
+        fc_split_fn split
         fc_store_fn store[11]
         fc_add_fn add
         fc_peak_fn peak
