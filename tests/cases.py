@@ -88,6 +88,12 @@ DEPTHWISE = [
     for c in (1, 2, 3, 16, 17) for m in (1, 2, 3) for k in (1, 3, 5) for p in (0, 1)
     for s in (1, 2) for ow in (7, 16, 33)
 ]  # fmt: skip
+DEPTHWISE_LAST = [
+    Case((7, ow + k - 1, c), (c, 1, k, k),
+         {"groups": c, "padding": p, "stride": s, "dilation": d, "channel_axis": -1})
+    for c in (7, 8, 16, 17, 33) for k in (1, 3) for p in (0, 2) for s in (1, 2) for d in (1, 2)
+    for ow in (3, 8, 21)
+]  # fmt: skip
 GROUPED = [
     Case((n, g * c, 6, 19), (g * f, c, 3, 2), {"groups": g, "padding": ((1, 0), (0, 1))})
     for n in (1, 3) for g in (2, 3, 5) for c in (2, 3, 9) for f in (1, 2, 7, 15)
@@ -121,7 +127,10 @@ ODD = [
     *(Case((n, 2, 9, 40), (2, 1, 3, 3), {"groups": 2}) for n in (1, 2, 7)),
 ]
 
-ALL = [*TILES_M, *TILES_N, *TILES_K, *ONE_CHANNEL, *FEW_CHANNELS, *DEPTHWISE, *GROUPED, *ODD]
+ALL = [
+    *TILES_M, *TILES_N, *TILES_K, *ONE_CHANNEL, *FEW_CHANNELS, *DEPTHWISE, *DEPTHWISE_LAST,
+    *GROUPED, *ODD,
+]  # fmt: skip
 
 # Big enough that work is shared between threads: for the tests of bitwise equality.
 PARALLEL = [
@@ -132,6 +141,8 @@ PARALLEL = [
     Case((3, 28, 30, 24), (32, 24, 5, 3), {"channel_axis": -1, "padding": 2}),
     Case((4, 3, 64, 65), (16, 3, 7, 7), {"stride": 2, "padding": 3, "padding_mode": "reflect"}),
     Case((2, 40, 56, 57), (80, 1, 3, 3), {"groups": 40, "padding": 1}),
+    Case((2, 60, 61, 40), (40, 1, 3, 3), {"groups": 40, "padding": 1, "channel_axis": -1}),
+    Case((2, 300, 9, 10), (300, 1, 5, 5), {"groups": 300, "padding": 2, "padding_mode": "wrap"}),
     Case((3, 24, 40, 41), (30, 12, 3, 3), {"groups": 2, "dilation": 2}),
     Case((400, 401), (9, 9)),
     Case((300, 301), (15, 15), {"padding": "same", "padding_mode": "wrap"}),

@@ -24,6 +24,7 @@ GROUPS = {
     "one_channel": cases.ONE_CHANNEL,
     "few_channels": cases.FEW_CHANNELS,
     "depthwise": cases.DEPTHWISE,
+    "depthwise_last": cases.DEPTHWISE_LAST,
     "grouped": cases.GROUPED,
     "odd": cases.ODD,
 }
@@ -52,7 +53,7 @@ def test_tile_edges_of_the_other_dtypes(isa, dtype):
 
 def test_the_cases_reach_every_algorithm():
     plans = [fastcorr.explain(*cases.whole_arrays(c, "float32"), **c.options) for c in cases.ALL]
-    assert {"gemm", "stencil"} <= {plan.algorithm for plan in plans}
+    assert {"depthwise", "gemm", "stencil"} <= {plan.algorithm for plan in plans}
     case = cases.TILES_M[0]
     assert fastcorr.explain(*cases.whole_arrays(case, "longdouble")).algorithm == "generic"
 

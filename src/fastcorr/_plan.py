@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastcorr._algorithms import gemm, generic, stencil
+from fastcorr._algorithms import depthwise, gemm, generic, stencil
 from fastcorr._kernels.dispatch import compute_dtype, is_kernel_dtype
 from fastcorr._padding import margins
 from fastcorr._problem import Problem, cast_padding_value, check_out, normalise
@@ -39,6 +39,10 @@ class Algorithm(NamedTuple):
 # In the order of preference.
 ALGORITHMS = (
     Algorithm(
+        "depthwise", "direct", "a kernel for each channel: vectors along the channels",
+        depthwise.unsupported, depthwise.Depthwise,
+    ),
+    Algorithm(
         "stencil", "direct", "few output channels per group: rows of x in registers",
         stencil.unsupported, stencil.Stencil,
     ),
@@ -61,7 +65,7 @@ class Plan:
     method : str
         The method taken: 'direct'.
     algorithm : str
-        Which of the method's algorithms: 'stencil', 'gemm' or 'generic'.
+        Which of the method's algorithms: 'depthwise', 'stencil', 'gemm' or 'generic'.
     kernel : str
         The micro-kernel, as `fc_<dtype>_<operation>_<rows>x<pixels>_<instruction set>`.
     reason : str

@@ -301,6 +301,33 @@ static void test_stencil(const fc_kernels_t *kernels, fc_type_t type) {
     }
 }
 
+static void test_depthwise(const fc_kernels_t *kernels, fc_type_t type) {
+    enum { BLOCKS = 2, PIXELS = BLOCKS * FC_DEPTHWISE_PIXELS };
+    static const ptrdiff_t terms[] = {1, 9, 127, 128, 129, 300};
+    const ptrdiff_t lanes = kernels->lanes;
+    for (int t = 0; t < COUNT(terms); t++) {
+        const ptrdiff_t k = terms[t];
+        ptrdiff_t at_pixel[PIXELS], to[PIXELS], *tap = malloc((size_t)k * sizeof *tap);
+        for (int p = 0; p < PIXELS; p++) at_pixel[p] = random_below(50), to[p] = (PIXELS - 1 - p) * (lanes + 1);
+        for (ptrdiff_t kk = 0; kk < k; kk++) tap[kk] = random_below(50);
+        array_t x = new_array(type, 98 + lanes), w = new_array(type, k * lanes);
+        array_t bias = new_array(type, lanes), y = new_array(type, PIXELS * (lanes + 1) - 1);
+        array_t expected = copy_of(y);
+        for (int p = 0; p < PIXELS; p++) {
+            for (ptrdiff_t c = 0; c < lanes; c++) {
+                number_t sum = get(type, at(bias, c));
+                for (ptrdiff_t kk = 0; kk < k; kk++)
+                    multiply_add(&sum, w, kk * lanes + c, x, at_pixel[p] + tap[kk] + c);
+                set(expected, to[p] + c, sum);
+            }
+        }
+        kernels->depthwise(BLOCKS, k, x.data, at_pixel, tap, w.data, bias.data, y.data, to);
+        report(same(y, expected), "%s depthwise k=%d", kernels->name, (int)k);
+        free(tap);
+        release(x), release(w), release(bias), release(y), release(expected);
+    }
+}
+
 /* ---- pack, stage, store, add --------------------------------------------------------------- */
 
 static void test_pack(const fc_kernels_t *kernels, fc_type_t type) {
@@ -386,6 +413,37 @@ static void test_stage(const fc_kernels_t *kernels, fc_type_t type) {
             test_one_stage(kernels, type, from, channels[c], 1, 37, 1);
             test_one_stage(kernels, type, from, channels[c], 2, 13, 1);
             test_one_stage(kernels, type, from, channels[c], -1, 2, 1);
+        }
+    }
+}
+
+/* Columns lo .. hi side by side in x, the others from a table or constant. */
+static void test_split(const fc_kernels_t *kernels, fc_type_t type) {
+    const ptrdiff_t size = type_bytes[type];
+    for (ptrdiff_t n = 1; n <= 75; n++) {
+        for (ptrdiff_t lo = 0; lo <= 3 && lo <= n; lo++) {
+            const ptrdiff_t hi = n - lo * (n % 3) < lo ? lo : n - lo * (n % 3), width = hi - lo;
+            const ptrdiff_t pitch = (n + 1) / 2 + 1, odd_plane = 3 * pitch;
+            const ptrdiff_t row_bytes[3] = {0, FC_PAD, (width + 1) * size};
+            ptrdiff_t column_bytes[75];
+            for (ptrdiff_t j = 0; j < n; j++)
+                column_bytes[j] = j >= lo && j < hi ? (j - lo) * size : j % 2 ? FC_PAD : 0;
+            array_t src = new_array(type, 2 * width + 2), fill = new_array(type, 1);
+            array_t dst = new_array(type, 2 * odd_plane), expected = copy_of(dst);
+            for (ptrdiff_t i = 0; i < 3; i++) {
+                for (ptrdiff_t j = 0; j < n; j++) {
+                    const int is_pad = row_bytes[i] == FC_PAD || column_bytes[j] == FC_PAD;
+                    const void *from = is_pad ? fill.data : src.data + row_bytes[i] + column_bytes[j];
+                    set(expected, (j & 1 ? odd_plane : 0) + i * pitch + j / 2, get(type, from));
+                }
+            }
+            const fc_window_t win = {.n_rows = 3, .n_columns = n, .pitch = pitch,
+                                     .row_bytes = row_bytes, .column_bytes = column_bytes,
+                                     .lo = lo, .hi = hi, .step_bytes = size};
+            kernels->split(&win, src.data, fill.data, dst.data, odd_plane);
+            report(same(dst, expected), "%s split n=%d lo=%d hi=%d", kernels->name, (int)n, (int)lo,
+                   (int)hi);
+            release(src), release(fill), release(dst), release(expected);
         }
     }
 }
@@ -488,7 +546,9 @@ int main(void) {
         test_dot(kernels, type);
         test_stencil(kernels, type);
         test_pack(kernels, type);
+        test_depthwise(kernels, type);
         test_stage(kernels, type);
+        test_split(kernels, type);
         test_store(kernels, type);
         test_add(kernels, type);
         if (kernels->stage[FC_F16]) test_from_half(kernels, type);

@@ -273,7 +273,7 @@ cdef void correlate_rows(const job_t *job, const tile_t *t, const piece_t *piece
                          const fc_stencil_fn *stencil, Py_ssize_t block_rows, Py_ssize_t row,
                          Py_ssize_t n_down, bint are_whole, char *sums, char *y,
                          char *scratch) noexcept nogil:
-    """n_down blocks of rows row, row + dilation, ...; not whole is one that ends beyond the tile."""
+    """n_down blocks of rows row, row + dilation, ...; one not whole ends beyond the tile."""
     cdef Py_ssize_t item = job.kernel.item_bytes, lanes = job.kernel.lanes
     cdef Py_ssize_t n_vectors = ceil_div(t.columns, lanes), most = job.kernel.stencil_vectors
     cdef Py_ssize_t done = 0, left, n_across, nv, last, ldc, block

@@ -46,6 +46,7 @@
 #define FC_STENCIL_TALL_ROWS 6   /* and of a tall one: more sums for each load, for higher kernels */
 #define FC_STENCIL_MAX_HEIGHT 7  /* kernel heights with a stencil of their own; 0 is any height of a block's rows and more */
 #define FC_STENCIL_MAX_VECTORS 4
+#define FC_DEPTHWISE_PIXELS 8
 #define FC_K_BLOCK 128           /* terms of a sum kept in one register; twice that in long sums */
 #define FC_PAD PTRDIFF_MIN       /* in row_bytes and column_bytes: the padding constant */
 
@@ -96,6 +97,13 @@ typedef void (*fc_stencil_fn)(ptrdiff_t n_down, ptrdiff_t n_across, ptrdiff_t la
                               const ptrdiff_t *column, const void *w, ptrdiff_t ldw,
                               const void *bias, void *c, ptrdiff_t ldc, int accumulate);
 
+/* Blocks of FC_DEPTHWISE_PIXELS pixels of `lanes` channels that lie side by side, each under a kernel
+ * of its own; w is [k][lanes]:
+ * y[to[p] + c] = bias[c] + sum over k of w[k * lanes + c] * x[at[p] + tap[k] + c] */
+typedef void (*fc_depthwise_fn)(ptrdiff_t n_blocks, ptrdiff_t k, const void *x, const ptrdiff_t *at,
+                                const ptrdiff_t *tap, const void *w, const void *bias, void *y,
+                                const ptrdiff_t *to);
+
 /* panel[k * nr + run.lane ...] = b[offset[k] + run.start ...]; runs in rising order of lane; writes
  * up to one vector past each run, so the panel has a vector of slack. */
 typedef struct {
@@ -125,6 +133,7 @@ typedef struct {
     /* [stride - 1][kernel height, 0 = any][vectors]; NULL where there is none */
     fc_stencil_fn stencil[2][FC_STENCIL_MAX_HEIGHT + 1][FC_STENCIL_MAX_VECTORS + 1];
     fc_stencil_fn tall_stencil[2][FC_STENCIL_MAX_HEIGHT + 1][FC_STENCIL_MAX_VECTORS + 1];
+    fc_depthwise_fn depthwise;
     fc_dot_fn dot[FC_DOT_MAX_PIXELS + 1];                  /* [pixels] */
     fc_pack_fn pack;
     fc_stage_fn stage[FC_N_TYPES];

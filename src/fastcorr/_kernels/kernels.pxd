@@ -10,6 +10,7 @@ cdef extern from "kernels.h" nogil:
         FC_STENCIL_TALL_ROWS
         FC_STENCIL_MAX_HEIGHT
         FC_STENCIL_MAX_VECTORS
+        FC_DEPTHWISE_PIXELS
         FC_K_BLOCK
         FC_I8, FC_U8, FC_I16, FC_U16, FC_I32, FC_U32, FC_I64, FC_U64, FC_F16, FC_F32, FC_F64
         FC_COMPUTE_U32, FC_COMPUTE_U64, FC_COMPUTE_F32, FC_COMPUTE_F64
@@ -44,6 +45,10 @@ cdef extern from "kernels.h" nogil:
         Py_ssize_t, Py_ssize_t, Py_ssize_t, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
         const Py_ssize_t *, const void *, Py_ssize_t, const void *, void *, Py_ssize_t, int
     ) noexcept nogil
+    ctypedef void (*fc_depthwise_fn)(
+        Py_ssize_t, Py_ssize_t, const void *, const Py_ssize_t *, const Py_ssize_t *, const void *,
+        const void *, void *, const Py_ssize_t *
+    ) noexcept nogil
     ctypedef void (*fc_pack_fn)(
         Py_ssize_t, const void *, const Py_ssize_t *, const fc_run_t *, Py_ssize_t, void *,
         Py_ssize_t
@@ -63,6 +68,7 @@ cdef extern from "kernels.h" nogil:
         fc_gemm_fn gemm[5][15]
         fc_stencil_fn stencil[2][8][5]
         fc_stencil_fn tall_stencil[2][8][5]
+        fc_depthwise_fn depthwise
         fc_dot_fn dot[5]
         fc_pack_fn pack
         fc_stage_fn stage[11]
