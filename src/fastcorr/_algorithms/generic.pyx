@@ -5,9 +5,7 @@ Complex operands are pairs of real ones, as in gemm. Sums run over the columns o
 first, then over its rows and channels.
 """
 
-import numpy as np
-
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 from numpy cimport PyArray_DATA, import_array, ndarray
 
 from fastcorr._algorithms.operands cimport (
@@ -108,9 +106,8 @@ cdef class Generic:
         cdef job_t job = self.base
         cdef Py_ssize_t size = sizeof(long double)
         cdef double row_seconds
-        fill = np.frombuffer(fill, np.longdouble)
-        for i in range(len(fill)):
-            job.fill[i] = fill[i]
+        cdef const char *fill_bytes = fill
+        memcpy(job.fill, fill_bytes, 2 * size)
         x, w = aligned(x), aligned(w)
         job.x = image_of(x, x.ndim, self.problem.channels_last, size)
         job.y = image_of(y, y.ndim, self.problem.channels_last, size)
