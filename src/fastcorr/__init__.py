@@ -3,6 +3,7 @@
 
 `corr2d` is the operator of convolution layers (padding, stride, dilation, groups, batches) on plain
 arrays; `explain` tells how it would serve a call. `help(fastcorr.corr2d)` is the place to begin.
+`correlate2d` and `convolve2d` are those of `scipy.signal`, with the same arguments and results.
 
 The way through the code
 ------------------------
@@ -53,6 +54,7 @@ from importlib.metadata import version as _version
 from fastcorr._config import show_config
 from fastcorr._operator import corr2d, explain
 from fastcorr._receptive_field import ReceptiveField, receptive_field
+from fastcorr._scipy_api import convolve2d, correlate2d
 from fastcorr._shapes import output_shape, same_padding
 from fastcorr._workers import get_workers, set_workers
 
@@ -61,7 +63,9 @@ __version__ = _version("fastcorr")
 __all__ = [
     "ReceptiveField",
     "__version__",
+    "convolve2d",
     "corr2d",
+    "correlate2d",
     "explain",
     "get_workers",
     "output_shape",
