@@ -6,9 +6,11 @@ every dtype; random numbers must keep the contract. Each deliberate difference o
 docs/differences.md has its test here.
 """
 
+import doctest
 import functools
 import itertools
 import warnings
+from pathlib import Path
 
 import hypothesis.strategies as st
 import numpy as np
@@ -473,6 +475,14 @@ def test_scipys_own_tests(child):
 
 
 # ---- the deliberate differences, as docs/differences.md lists them -----------------------------
+
+DIFFERENCES = Path(__file__).parents[1] / "docs" / "differences.md"
+
+
+def test_examples_of_the_page():
+    results = doctest.testfile(str(DIFFERENCES), module_relative=False)
+    assert results.attempted > 20
+    assert results.failed == 0
 
 
 def test_valid_with_a_larger_complex_kernel():
