@@ -248,9 +248,10 @@ def scaling(args, names):
 
 
 def comparison(args, names):
-    chosen = cases.select(args.cases or cases.GROUPS)
+    chosen = cases.select(args.cases or cases.DEFAULT_GROUPS)
+    names = [n for n in names if any(LIBRARIES[n].supports(case) for case in chosen)]
     contestants = start(names, args.threads)
-    names = [n for n in contestants if any(LIBRARIES[n].supports(case) for case in chosen)]
+    names = list(contestants)
     about = header(contestants, args.threads)
     print("\n".join(header_lines(about)), end="\n\n")
     table, earlier = [titles(names)], {}
@@ -273,7 +274,9 @@ def comparison(args, names):
 
 def main():
     parser = argparse.ArgumentParser(description="Time fastcorr beside other libraries.")
-    parser.add_argument("--cases", nargs="+", metavar="GROUP|NAME|TEXT", help="default: all")
+    parser.add_argument(
+        "--cases", nargs="+", metavar="GROUP|NAME|TEXT", help="default: all groups but 'filters'"
+    )
     parser.add_argument("--peers", nargs="*", choices=[n for n in LIBRARIES if n != "fastcorr"])
     parser.add_argument("--threads", type=int, default=cpu_count(), help="default: all CPUs")
     parser.add_argument("--rounds", type=int, default=7)
@@ -284,7 +287,7 @@ def main():
     parser.add_argument("--list", action="store_true", help="show the cases and stop")
     args = parser.parse_args()
     try:
-        chosen = cases.select(args.cases or cases.GROUPS)
+        chosen = cases.select(args.cases or cases.DEFAULT_GROUPS)
     except ValueError as error:
         parser.error(str(error))
     if args.list:

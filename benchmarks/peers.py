@@ -13,6 +13,9 @@ from __future__ import annotations
 import os
 from functools import partial
 
+# Libraries without SIMD take the cases that they finish in about two seconds (1 to 2 GFLOP/s).
+PATIENCE_FLOPS = 2.5e9
+
 
 class Fastcorr:
     name = "fastcorr"
@@ -31,6 +34,8 @@ class Fastcorr:
         return True
 
     def prepare(self, case, x, w):
+        if case.group == "filters":
+            return partial(self.module.correlate2d, x, w, "same", **self.steer)
         return partial(self.module.corr2d, x, w, **case.keywords, **self.steer)
 
     def to_numpy(self, case, y):
@@ -68,7 +73,7 @@ class Torch:
 
     @staticmethod
     def supports(case):
-        return True
+        return case.group != "filters"
 
     def prepare(self, case, x, w):
         torch = self.module
@@ -99,7 +104,8 @@ class OnnxRuntime:
 
     @staticmethod
     def supports(case):
-        return case.dtype == "float32"  # its CPU Conv has no float64
+        # its CPU Conv has no float64
+        return case.dtype == "float32" and case.group != "filters"
 
     def prepare(self, case, x, w):
         """A model whose weights are an initializer: the session packs them once."""
@@ -170,8 +176,23 @@ class OpenCV:
         return y
 
 
+class OpenCVSeparable(OpenCV):
+    """sepFilter2D: the user knows the factors of his kernel."""
+
+    name = "sepfilter2d"
+
+    @staticmethod
+    def supports(case):
+        return case.group == "filters" and case.is_gaussian
+
+    def prepare(self, case, x, w):
+        column, row = case.factors()
+        border = self.module.BORDER_CONSTANT
+        return partial(self.module.sepFilter2D, x, -1, row, column, borderType=border)
+
+
 class SciPy:
-    """correlate2d: one image and one kernel, one thread; small ones only, it has no SIMD."""
+    """correlate2d: one image and one kernel, one thread, no SIMD."""
 
     name = "scipy"
 
@@ -184,7 +205,9 @@ class SciPy:
 
     @staticmethod
     def supports(case):
-        small = case.is_single and case.flops <= 1e7
+        small = case.is_single and case.flops <= (
+            PATIENCE_FLOPS if case.group == "filters" else 1e7
+        )
         same = all(p == k // 2 and k % 2 for p, k in zip(case.padding, case.w_shape, strict=False))
         return small and (same or case.padding == (0, 0)) and case.stride == case.dilation == 1
 
@@ -196,4 +219,58 @@ class SciPy:
         return y
 
 
-LIBRARIES = {cls.name: cls for cls in (Fastcorr, Torch, OnnxRuntime, OpenCV, SciPy)}
+class SciPyFFT(SciPy):
+    """fftconvolve with the flipped kernel."""
+
+    name = "fftconvolve"
+
+    def __init__(self, threads):
+        super().__init__(threads)
+        import scipy.fft
+
+        scipy.fft.set_workers(threads).__enter__()  # for the whole process
+
+    @staticmethod
+    def supports(case):
+        return case.group == "filters"
+
+    def prepare(self, case, x, w):
+        return partial(getattr(self.module, self.name), x, w[::-1, ::-1], "same")
+
+
+class SciPyOverlapAdd(SciPyFFT):
+    """The same, block by block."""
+
+    name = "oaconvolve"
+
+
+class NDImage:
+    """ndimage.correlate: one thread, no SIMD."""
+
+    name = "ndimage"
+
+    def __init__(self, threads):
+        import scipy
+        import scipy.ndimage
+
+        self.module = scipy.ndimage
+        self.version = scipy.__version__
+
+    @staticmethod
+    def supports(case):
+        return case.group == "filters" and case.flops <= PATIENCE_FLOPS
+
+    def prepare(self, case, x, w):
+        return partial(self.module.correlate, x, w, mode="constant")
+
+    def to_numpy(self, case, y):
+        return y
+
+
+LIBRARIES = {
+    cls.name: cls
+    for cls in (
+        Fastcorr, Torch, OnnxRuntime, OpenCV, OpenCVSeparable, SciPy, SciPyFFT, SciPyOverlapAdd,
+        NDImage,
+    )
+}  # fmt: skip

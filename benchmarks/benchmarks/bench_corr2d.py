@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""asv: time, memory and share of the FMA peak of ``corr2d`` over every case of cases.py.
+"""asv: time, memory and share of the FMA peak of ``corr2d`` over the default cases of cases.py.
 
 For one version against another; beside other libraries see compare.py.
 """
@@ -13,11 +13,11 @@ import numpy as np
 import fastcorr
 from fastcorr._kernels import dispatch
 
-from .cases import BY_NAME
+from .cases import BY_NAME, DEFAULT_GROUPS
 
 
 class Corr2d:
-    params = (list(BY_NAME),)
+    params = ([name for name, case in BY_NAME.items() if case.group in DEFAULT_GROUPS],)
     param_names = ("case",)
     timeout = 120
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-GROUPS = ("multi", "depthwise", "few", "odd", "single")
+GROUPS = ("multi", "depthwise", "few", "odd", "single", "filters")
+DEFAULT_GROUPS = GROUPS[:-1]  # the filters take long, and run when they are asked for
 
 # What a row must show, by its target tag. Every row must also be no slower than its best peer.
 TARGETS = {
@@ -32,6 +33,8 @@ MEAN_RATIO = {
     ("multi", "float64"): 1.5,
     ("depthwise", "float32"): 1.5,
     ("few", "float32"): 1.0,
+    ("filters", "float32"): 2.0,
+    ("filters", "float64"): 2.0,
 }
 
 
@@ -51,6 +54,7 @@ class Case:
     channel_axis: int | None  # None: channels first; -1: channels last
     target: str
     neighbour: str | None = None  # the round row an odd one is held against
+    is_gaussian: bool = False  # w is a product of a column and a row; else it is random
 
     @property
     def is_single(self) -> bool:
@@ -100,8 +104,18 @@ class Case:
         """x and w, the same in every process."""
         rng = np.random.default_rng(20240229)
         x = rng.standard_normal(self.x_shape, dtype=self.dtype)
+        if self.is_gaussian:
+            column, row = self.factors()
+            return x, np.outer(column, row)
         w = rng.standard_normal(self.w_shape, dtype=self.dtype)
         return x, w
+
+    def factors(self) -> tuple[np.ndarray, np.ndarray]:
+        """The column and the row of a Gaussian kernel that spans three standard deviations."""
+        column, row = (
+            np.exp(-0.5 * np.linspace(-3, 3, k, dtype=np.float64) ** 2) for k in self.w_shape
+        )
+        return (column / column.sum()).astype(self.dtype), (row / row.sum()).astype(self.dtype)
 
 
 def _layer(
@@ -137,6 +151,17 @@ def _image(name, size, kernel, target, *, padding):
     return Case(
         name, "single", (size, size), (kernel, kernel), 1, (padding, padding), 1, 1,
         "float32", None, target,
+    )  # fmt: skip
+
+
+def _filter(size, kernel, dtype, is_gaussian):
+    """A row of one image and one odd kernel, mode 'same' with fill."""
+    name = f"filter {size} {kernel}x{kernel}"
+    name += " gauss" if is_gaussian else ""
+    name += " f64" if dtype == "float64" else ""
+    return Case(
+        name, "filters", (size, size), (kernel, kernel), 1, (kernel // 2, kernel // 2), 1, 1,
+        dtype, None, "peer", None, is_gaussian,
     )  # fmt: skip
 
 
@@ -180,6 +205,14 @@ CASES = (
     # The cost of a call
     _image("image 8x8 3x3", 8, 3, "call", padding=0),
     _image("image 8x8 3x3 same", 8, 3, "call", padding=1),
+    # Images under filters of every size, separable or not
+    *(
+        _filter(size, kernel, dtype, is_gaussian)
+        for dtype in ("float32", "float64")
+        for is_gaussian in (False, True)
+        for size in (256, 1024, 4096)
+        for kernel in (3, 5, 7, 9, 11, 15, 21, 31, 63)
+    ),
 )
 
 BY_NAME = {case.name: case for case in CASES}
