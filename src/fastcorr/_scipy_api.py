@@ -7,6 +7,7 @@ operator; `_plan` chooses how to compute it and runs it. The rules are those of
 different on purpose.
 """
 
+import math
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -130,7 +131,9 @@ def correlate2d(
     takes part, so 0 times a NaN in `in2` is NaN at the border, too.
 
     What stands outside the image is never stored. Only if the dtype of `in1` cannot hold
-    `fillvalue`, as 0.5 in an integer image, `in1` is first converted to the dtype of y.
+    `fillvalue`, as 0.5 in an integer image, `in1` is first converted to the dtype of y. In mode
+    'full' with zeros outside, the smaller input is moved over the larger one, whichever it is, so
+    a kernel larger than the image costs no more than the exchanged call.
 
     Examples
     --------
@@ -166,7 +169,7 @@ def correlate2d(
     True
     """
     in1, in2 = _as_arrays(in1, in2)
-    way = _way("correlate2d", in1.shape, in1.dtype, in2.shape, in2.dtype, mode, boundary, method)
+    way = _way_for("correlate2d", in1, in2, mode, boundary, fillvalue, method)
     if not way.is_swapped:
         w = in2.conj() if way.is_conjugated else in2
         return _run(way, in1, w, fillvalue, out, workers)
@@ -279,7 +282,7 @@ def convolve2d(
            [7, 8, 9]])
     """
     in1, in2 = _as_arrays(in1, in2)
-    way = _way("convolve2d", in1.shape, in1.dtype, in2.shape, in2.dtype, mode, boundary, method)
+    way = _way_for("convolve2d", in1, in2, mode, boundary, fillvalue, method)
     x, w = (in2, in1) if way.is_swapped else (in1, in2)
     return _run(way, x, w[::-1, ::-1], fillvalue, out, workers)
 
@@ -324,9 +327,37 @@ def _as_array(name, value):
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
+def _way_for(name, in1, in2, mode, boundary, fillvalue, method):
+    """Return the _Way of a call, or raise what SciPy raises."""
+    key = name, in1.shape, in1.dtype, in2.shape, in2.dtype, mode, boundary, method
+    way = _way(*key)
+    # Products with the zeros around the image are left out, unless they are NaN.
+    if way.is_swapped and mode == "full" and not (
+        _is_zero(fillvalue) and _is_finite(in1) and _is_finite(in2)
+    ):  # fmt: skip
+        return _way(*key, False)
+    return way
+
+
+def _is_zero(fillvalue):
+    return type(fillvalue) in (int, float) and fillvalue == 0
+
+
+def _is_finite(array):
+    """Whether no element is NaN or infinite; False also where their sum overflows."""
+    if array.dtype.kind in "iu":
+        return True
+    with np.errstate(all="ignore"):
+        return bool(np.isfinite(array.sum()))
+
+
 @lru_cache(maxsize=512)
-def _way(name, shape1, dtype1, shape2, dtype2, mode, boundary, method):
-    """Return the _Way of these arguments, or raise what SciPy raises, in its order."""
+def _way(name, shape1, dtype1, shape2, dtype2, mode, boundary, method, may_swap=True):
+    """Return the _Way of these arguments; the checks are in SciPy's order.
+
+    Mode 'full' with zeros around is symmetric in its inputs, but for NaN and infinities: `may_swap`
+    says that there are none, and the smaller input may be the kernel.
+    """
     # Check arguments: in1 and in2, their ranks and sizes.
     if not len(shape1) == len(shape2) == 2:
         raise ValueError(
@@ -352,6 +383,8 @@ def _way(name, shape1, dtype1, shape2, dtype2, mode, boundary, method):
             f"(or 'symm'): boundary = {shown(boundary)}"
         )
     padding_mode = _PADDING_MODES[boundary]
+    if may_swap and mode == "full" and padding_mode == "constant":
+        is_swapped = 0 < math.prod(shape1) < math.prod(shape2)
 
     # Check arguments: in1 and in2, their dtypes.
     are_numbers = dtype1.kind in "biufc" and dtype2.kind in "biufc"
@@ -410,7 +443,7 @@ def _plan(x_shape, w_shape, x_dtype, w_dtype, padding, padding_mode, method):
 def _run(way, x, w, fillvalue, out, workers):
     """Run the plan with SciPy's fillvalue, which is of the dtype of the result."""
     plan = way.plan
-    if not way.has_fillvalue or (type(fillvalue) in (int, float) and fillvalue == 0):
+    if not way.has_fillvalue or _is_zero(fillvalue):
         return plan.run(x, w, None, 0, out, workers)
     problem = plan.problem
     value = _cast_fillvalue(fillvalue, problem.dtype)
