@@ -281,6 +281,8 @@ def cast_padding_value(padding_value, x_dtype):
     """
     if type(padding_value) is int and padding_value == 0:
         return _ZERO[x_dtype]
+    if type(padding_value) is x_dtype.type:
+        return padding_value
     return _cast("padding_value", padding_value, x_dtype)[()]
 
 
