@@ -26,12 +26,12 @@ import fastcorr
 MODES = ["full", "same", "valid"]
 BOUNDARIES = ["fill", "wrap", "symm"]
 PADDING_MODES = {"fill": "constant", "wrap": "wrap", "symm": "symmetric"}
-SIZES = [(1, 1), (1, 4), (2, 3), (3, 3), (5, 8), (7, 1), (4, 37)]
+SIZES = [(1, 1), (1, 4), (3, 3), (5, 8), (4, 37)]
 KERNELS = [
     *((1, 1), (1, 2), (2, 1), (2, 2), (3, 3), (4, 3), (5, 8)),
     *((1, 21), (21, 2), (9, 7), (23, 31)),
 ]
-NUMBERS = "?" + "bBhHiIlLqQ" + "efdg" + "FDG"
+NUMBERS = "?" + "bBhHiIlL" + "efdg" + "FDG"
 by_name = pytest.mark.parametrize("name", ["correlate2d", "convolve2d"])
 by_mode = pytest.mark.parametrize("mode", MODES)
 by_boundary = pytest.mark.parametrize("boundary", BOUNDARIES)
@@ -444,8 +444,8 @@ def test_convolution_is_correlation_with_the_flipped_conjugate():
 
 @given(
     name=st.sampled_from(["correlate2d", "convolve2d"]),
-    size=st.tuples(st.integers(1, 30), st.integers(1, 70)),
-    kernel=st.tuples(st.integers(1, 30), st.integers(1, 30)),
+    size=st.tuples(st.integers(1, 20), st.integers(1, 50)),
+    kernel=st.tuples(st.integers(1, 22), st.integers(1, 16)),
     mode=st.sampled_from(MODES),
     boundary=st.sampled_from(["fill", "pad", "wrap", "circular", "symm", "symmetric"]),
     fillvalue=st.integers(0, 3) | st.sampled_from([0.5, -2.0, [1]]),
