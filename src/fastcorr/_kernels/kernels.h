@@ -47,6 +47,9 @@
 #define FC_STENCIL_MAX_HEIGHT 7  /* kernel heights with a stencil of their own; 0 is any height of a block's rows and more */
 #define FC_STENCIL_MAX_VECTORS 4
 #define FC_DEPTHWISE_PIXELS 8
+#define FC_TAPS_ROWS 4           /* rows of dy that share the vectors of x */
+#define FC_TAPS_MAX_HEIGHT 7
+#define FC_TAPS_MAX_WIDTH 5
 #define FC_K_BLOCK 128           /* terms of a sum kept in one register; twice that in long sums */
 #define FC_PAD PTRDIFF_MIN       /* in row_bytes and column_bytes: the padding constant */
 
@@ -117,6 +120,13 @@ typedef void (*fc_store_fn)(const void *c, ptrdiff_t ldc, ptrdiff_t n_rows, ptrd
                             const void *bias, char *y, const ptrdiff_t *row_bytes,
                             ptrdiff_t column_bytes);
 
+/* A block of the weight gradient of one channel, as many rows and columns of taps as the kernel has:
+ * c[ky * ldc + kx] (+)= sum over r < n_rows, j < n of
+ *                       dy[r * ldy + j] * x[(r + ky) * pitch + column[kx] + j] */
+typedef void (*fc_taps_fn)(ptrdiff_t n_rows, ptrdiff_t n, const void *dy, ptrdiff_t ldy,
+                           const void *x, ptrdiff_t pitch, const ptrdiff_t *column, void *c,
+                           ptrdiff_t ldc, int accumulate);
+
 /* dst[i] += src[i] */
 typedef void (*fc_add_fn)(ptrdiff_t n, const void *src, void *dst);
 
@@ -135,6 +145,7 @@ typedef struct {
     fc_stencil_fn tall_stencil[2][FC_STENCIL_MAX_HEIGHT + 1][FC_STENCIL_MAX_VECTORS + 1];
     fc_depthwise_fn depthwise;
     fc_dot_fn dot[FC_DOT_MAX_PIXELS + 1];                  /* [pixels] */
+    fc_taps_fn taps[FC_TAPS_MAX_HEIGHT + 1][FC_TAPS_MAX_WIDTH + 1]; /* NULL where there is none */
     fc_pack_fn pack;
     fc_stage_fn stage[FC_N_TYPES];
     fc_split_fn split;

@@ -11,6 +11,8 @@ cdef extern from "kernels.h" nogil:
         FC_STENCIL_MAX_HEIGHT
         FC_STENCIL_MAX_VECTORS
         FC_DEPTHWISE_PIXELS
+        FC_TAPS_MAX_HEIGHT
+        FC_TAPS_MAX_WIDTH
         FC_K_BLOCK
         FC_I8, FC_U8, FC_I16, FC_U16, FC_I32, FC_U32, FC_I64, FC_U64, FC_F16, FC_F32, FC_F64
         FC_COMPUTE_U32, FC_COMPUTE_U64, FC_COMPUTE_F32, FC_COMPUTE_F64
@@ -57,6 +59,10 @@ cdef extern from "kernels.h" nogil:
         const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const void *, char *, const Py_ssize_t *,
         Py_ssize_t
     ) noexcept nogil
+    ctypedef void (*fc_taps_fn)(
+        Py_ssize_t, Py_ssize_t, const void *, Py_ssize_t, const void *, Py_ssize_t,
+        const Py_ssize_t *, void *, Py_ssize_t, int
+    ) noexcept nogil
     ctypedef void (*fc_add_fn)(Py_ssize_t, const void *, void *) noexcept nogil
     ctypedef double (*fc_peak_fn)(Py_ssize_t, void *) noexcept nogil
 
@@ -70,6 +76,7 @@ cdef extern from "kernels.h" nogil:
         fc_stencil_fn tall_stencil[2][8][5]
         fc_depthwise_fn depthwise
         fc_dot_fn dot[5]
+        fc_taps_fn taps[8][6]
         fc_pack_fn pack
         fc_stage_fn stage[11]
         fc_split_fn split
