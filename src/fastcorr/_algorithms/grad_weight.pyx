@@ -66,8 +66,8 @@ MAX_CHUNKS = 32
 CYCLES_PER_STAGED_VECTOR = 8.0
 CYCLES_PER_STAGED_ROW = 20.0
 CYCLES_PER_TRANSPOSED_VECTOR = 6.0
-CYCLES_PER_PACKED_RUN = 2.0
-CYCLES_PER_TAP = 1.3            # and vector of pixels
+CYCLES_PER_PACKED_RUN = 4.5
+CYCLES_PER_TAP = 1.2            # and vector of pixels
 CYCLES_PER_CALL = 80.0
 CYCLES_PER_TILE = 500.0
 CYCLES_PER_SUM = 1.5            # to add, transpose and store one element of dw
@@ -102,7 +102,7 @@ ctypedef struct job_t:
     int x_type, dy_type, dw_type, compute_type
     Py_ssize_t x_item, dw_item
     int x_parts, m_parts        # of complex numbers
-    bint dy_in_place            # TAPS only
+    bint dy_in_place            # read by the kernels just as it lies
     # the problem
     Py_ssize_t groups, m, channels, kh, kw, oh, ow, n_images
     Py_ssize_t stride_y, stride_x, dilation_y, dilation_x
@@ -125,8 +125,9 @@ ctypedef struct job_t:
     const Py_ssize_t *tap_column              # [kx]
     const Py_ssize_t *tap_bytes               # [tap]: its place in a kernel of dw
     const Py_ssize_t *side_by_side            # [channel]: multiples of an element
-    const fc_run_t *runs                      # COLUMNS
-    Py_ssize_t n_runs, panel_pitch
+    const fc_run_t *runs                      # COLUMNS: of every block of NR columns
+    const Py_ssize_t *first_run
+    const Py_ssize_t *panel_offset            # [pixel]: multiples of NR
     const Py_ssize_t *stacks                  # TAPS: (first ky, step, count) of taps above each other
     Py_ssize_t n_stacks
     Py_ssize_t dy_pitch
@@ -134,8 +135,8 @@ ctypedef struct job_t:
     char *acc                                 # [chunk] of all, or NULL: of an item, in scratch
     Py_ssize_t chunk_size                     # elements
     # scratch, in bytes from its start
-    Py_ssize_t at_row_bytes, at_column_bytes, at_pixel_bytes, at_offset, at_dy, at_planes
-    Py_ssize_t at_window, at_acc
+    Py_ssize_t at_row_bytes, at_column_bytes, at_dy_rows, at_pixel_bytes, at_offset, at_dy
+    Py_ssize_t at_planes, at_window, at_acc
 
 
 ctypedef struct item_t:
@@ -145,6 +146,7 @@ ctypedef struct item_t:
 
 ctypedef struct tile_t:
     Py_ssize_t image0, row0, column0, images, rows, columns, n_pixels
+    bint is_located             # the tables of the window are those of the tile before
 
 
 # Sums of an item and one group: [block][column block][tap][tile_size]
@@ -177,11 +179,13 @@ cdef void stage_dy(const job_t *job, const tile_t *t, Py_ssize_t group, Py_ssize
                    Py_ssize_t m1, char *scratch) noexcept nogil:
     """Copy rows m0 .. m1 of dy, one after the other; a complex dy as its turned parts."""
     cdef fc_window_t win
-    cdef Py_ssize_t *row_bytes = <Py_ssize_t *> (scratch + job.at_row_bytes)
+    cdef Py_ssize_t *row_bytes = <Py_ssize_t *> (scratch + job.at_dy_rows)
     cdef Py_ssize_t item = job.kernel.item_bytes, zero = 0, per_image = t.rows * t.columns
     cdef Py_ssize_t image, n, p, q, f, f0, f1, i
     cdef char nothing[16]
     cdef char *dst
+    if job.dy_in_place:
+        return
     memset(nothing, 0, sizeof(nothing))
     for i in range(t.rows):
         row_bytes[i] = i * job.dy.h
@@ -225,6 +229,8 @@ cdef void locate_window(const job_t *job, const tile_t *t, Py_ssize_t ky0,
     cdef Py_ssize_t *row_bytes = <Py_ssize_t *> (scratch + job.at_row_bytes)
     cdef Py_ssize_t *column_bytes = <Py_ssize_t *> (scratch + job.at_column_bytes)
     cdef Py_ssize_t p
+    if t.is_located:
+        return
     for p in range(job.n_row_planes):
         positions(&job.rows, row_start(job, t, ky0, p), window_rows(job, t), job.x.h,
                   row_bytes + p * job.window_rows)
@@ -343,14 +349,26 @@ cdef void locate_pixels(const job_t *job, const tile_t *t, Py_ssize_t unit,
 
 # ---- one tile ----------------------------------------------------------------------------------
 
-cdef void multiply(const job_t *job, const tile_t *t, const item_t *item_, const acc_t *acc,
-                   bint is_first, Py_ssize_t column0, Py_ssize_t column1, Py_ssize_t tap0,
-                   Py_ssize_t tap1, char *scratch) noexcept nogil:
-    """All blocks of the item's dy times some column blocks of the window or panel."""
+cdef inline const char *dy_of(const job_t *job, const tile_t *t, Py_ssize_t group, Py_ssize_t m,
+                              const char *scratch, Py_ssize_t *ldy) noexcept nogil:
+    """Row m of dy, where m is the item's first, and the step to the next one."""
+    if job.dy_in_place:
+        ldy[0] = job.dy.c // job.kernel.item_bytes
+        return (job.dy.data + t.image0 * job.dy.n + (group * job.m + m) * job.dy.c
+                + t.row0 * job.dy.h + t.column0 * job.dy.w)
+    ldy[0] = job.dy_pitch
+    return scratch + job.at_dy
+
+
+cdef void multiply(const job_t *job, const tile_t *t, const item_t *item_, Py_ssize_t group,
+                   const acc_t *acc, bint is_first, Py_ssize_t column0, Py_ssize_t column1,
+                   Py_ssize_t tap0, Py_ssize_t tap1, const Py_ssize_t *offset,
+                   char *scratch) noexcept nogil:
+    """All blocks of the item's dy times some column blocks of the window, or the panel of one."""
     cdef Py_ssize_t item = job.kernel.item_bytes, lanes = job.kernel.lanes, nr = job.nv * lanes
-    cdef Py_ssize_t m_first = block_start(job, item_.block0), block, b, tap, m0, mr
-    cdef const Py_ssize_t *offset = <const Py_ssize_t *> (scratch + job.at_offset)
+    cdef Py_ssize_t m_first = block_start(job, item_.block0), block, b, tap, m0, mr, ldy
     cdef const char *base
+    cdef const char *dy = dy_of(job, t, group, m_first, scratch, &ldy)
     cdef int nv
     for b in range(column0, column1):
         nv = <int> ceil_div(min(nr, job.n_columns - b * nr), lanes)
@@ -360,21 +378,20 @@ cdef void multiply(const job_t *job, const tile_t *t, const item_t *item_, const
                 base += ((b - column0) * job.block_size
                          + (job.tap_row[(tap - tap0) // job.kw] + job.tap_column[tap % job.kw]) * nr
                          ) * item
-            else:
-                base += b * nr * item
             for block in range(item_.block0, item_.block1):
                 m0 = block_start(job, block)
                 mr = block_start(job, block + 1) - m0
                 job.kernel.gemm[nv][mr](
-                    t.n_pixels, scratch + job.at_dy + (m0 - m_first) * job.dy_pitch * item,
-                    job.dy_pitch, base, offset, sums_of(job, acc, block, b, tap), not is_first)
+                    t.n_pixels, dy + (m0 - m_first) * ldy * item, ldy, base, offset,
+                    sums_of(job, acc, block, b, tap), not is_first)
 
 
 cdef void run_channels(const job_t *job, const tile_t *t, const item_t *item_, Py_ssize_t group,
                        const acc_t *acc, bint is_first, char *scratch) noexcept nogil:
     cdef Py_ssize_t nr = job.nv * job.kernel.lanes, ky0, b0, b1, b
+    cdef Py_ssize_t *offset = <Py_ssize_t *> (scratch + job.at_offset)
     stage_dy(job, t, group, block_start(job, item_.block0), block_start(job, item_.block1), scratch)
-    locate_pixels(job, t, nr, <Py_ssize_t *> (scratch + job.at_offset))
+    locate_pixels(job, t, nr, offset)
     ky0 = 0
     while ky0 < job.kh:
         locate_window(job, t, ky0, scratch)
@@ -386,15 +403,16 @@ cdef void run_channels(const job_t *job, const tile_t *t, const item_t *item_, P
                     job, t, group, ky0, b * nr, min(nr, job.channels - b * nr),
                     scratch + job.at_window + (b - b0) * job.block_size * job.kernel.item_bytes,
                     scratch)
-            multiply(job, t, item_, acc, is_first, b0, b1, ky0 * job.kw,
-                     min(ky0 + job.band_kh, job.kh) * job.kw, scratch)
+            multiply(job, t, item_, group, acc, is_first, b0, b1, ky0 * job.kw,
+                     min(ky0 + job.band_kh, job.kh) * job.kw, offset, scratch)
             b0 = b1
         ky0 += job.band_kh
 
 
 cdef void run_columns(const job_t *job, const tile_t *t, const item_t *item_, Py_ssize_t group,
                       const acc_t *acc, bint is_first, char *scratch) noexcept nogil:
-    cdef Py_ssize_t item = job.kernel.item_bytes, image, py, px, k
+    cdef Py_ssize_t item = job.kernel.item_bytes, nr = job.nv * job.kernel.lanes
+    cdef Py_ssize_t image, py, px, b
     cdef Py_ssize_t *offset = <Py_ssize_t *> (scratch + job.at_offset)
     stage_dy(job, t, group, block_start(job, item_.block0), block_start(job, item_.block1), scratch)
     locate_window(job, t, 0, scratch)
@@ -407,22 +425,19 @@ cdef void run_columns(const job_t *job, const tile_t *t, const item_t *item_, Py
                     + (image * job.image_size + (py * job.n_column_planes + px) * job.plane) * item,
                     job.channel_size, scratch)
     locate_pixels(job, t, 1, offset)
-    job.kernel.pack(t.n_pixels, scratch + job.at_planes, offset, job.runs, job.n_runs,
-                    scratch + job.at_window, job.panel_pitch)
-    for k in range(t.n_pixels):
-        offset[k] = k * job.panel_pitch
-    multiply(job, t, item_, acc, is_first, item_.column0, item_.column1, 0, 1, scratch)
+    for b in range(item_.column0, item_.column1):
+        job.kernel.pack(t.n_pixels, scratch + job.at_planes, offset, job.runs + job.first_run[b],
+                        job.first_run[b + 1] - job.first_run[b], scratch + job.at_window, nr)
+        multiply(job, t, item_, group, acc, is_first, b, b + 1, 0, 1, job.panel_offset, scratch)
 
 
 cdef void run_taps(const job_t *job, const tile_t *t, const item_t *item_, Py_ssize_t group,
                    const acc_t *acc, bint is_first, char *scratch) noexcept nogil:
     """The tile is of one image; blocks of rows and of columns are single ones."""
-    cdef Py_ssize_t item = job.kernel.item_bytes, ldy = t.columns, py, px, ky0, c, f
+    cdef Py_ssize_t item = job.kernel.item_bytes, py, px, ky0, c, f, ldy
     cdef const char *dy
-    if job.dy_in_place:
-        ldy = job.dy.h // item
-    else:
-        stage_dy(job, t, group, item_.block0, item_.block1, scratch)
+    stage_dy(job, t, group, item_.block0, item_.block1, scratch)
+    dy = dy_of(job, t, group, item_.block0, scratch, &ldy)
     ky0 = 0
     while ky0 < job.kh:
         locate_window(job, t, ky0, scratch)
@@ -435,12 +450,9 @@ cdef void run_taps(const job_t *job, const tile_t *t, const item_t *item_, Py_ss
                         + (py * job.n_column_planes + px) * job.plane * item,
                         0, scratch)
             for f in range(item_.block0, item_.block1):
-                if job.dy_in_place:
-                    dy = (job.dy.data + t.image0 * job.dy.n + (group * job.m + f) * job.dy.c
-                          + t.row0 * job.dy.h + t.column0 * job.dy.w)
-                else:
-                    dy = scratch + job.at_dy + (f - item_.block0) * job.dy_pitch * item
-                sum_taps(job, t, ky0, dy, ldy, sums_of(job, acc, f, c, 0), is_first, scratch)
+                sum_taps(job, t, ky0, dy + (f - item_.block0) * ldy * item,
+                         job.dy.h // item if job.dy_in_place else t.columns,
+                         sums_of(job, acc, f, c, 0), is_first, scratch)
         ky0 += job.band_kh
 
 
@@ -519,6 +531,8 @@ cdef void run_item(const void *job_, Py_ssize_t index, char *scratch) noexcept n
             acc.n_column_blocks = item_.column1 - item_.column0
         for i in range(item_.tile0, item_.tile1):
             locate_tile(job, i, &t)
+            t.is_located = (job.n_row_tiles == job.n_column_tiles == 1 and job.band_kh == job.kh
+                            and (i > item_.tile0 or group > item_.group0))
             if job.way == CHANNELS:
                 run_channels(job, &t, &item_, group, &acc, i == item_.first_tile, scratch)
             elif job.way == COLUMNS:
@@ -696,9 +710,6 @@ cdef class GradWeight:
         else:
             vectors = ceil_div(job.channels * taps, lanes)
             per_pixel, nv, n_blocks = gemm_blocks(job.m, vectors, gemm_rows)
-            pixels = min(pixels, WINDOW_BYTES // (vectors * lanes * item))
-            if pixels < min(64, job.oh * job.ow):
-                return
             if job.dilation_x == 1:
                 step = job.stride_x
                 layout_x = AxisLayout(
@@ -709,11 +720,12 @@ cdef class GradWeight:
             images = 1
             if way != TAPS and rows == job.oh and columns == job.ow:
                 images = max(1, min(pixels // (rows * columns), job.n_images))
-                images = ceil_div(job.n_images, ceil_div(job.n_images, images))
-            shape = self._costed(
-                way, nv, n_blocks, images, rows, columns, layout_x, step, lanes, item, per_pixel)
-            if shape is not None:
-                yield shape
+            for images in range(images, images // 2, -1):
+                shape = self._costed(
+                    way, nv, n_blocks, images, rows, columns, layout_x, step, lanes, item,
+                    per_pixel)
+                if shape is not None:
+                    yield shape
 
     def _costed(self, way, nv, n_blocks, images, rows, columns, layout_x, step, lanes, item,
                 per_pixel):
@@ -733,8 +745,12 @@ cdef class GradWeight:
         pixels = images * rows * columns
         staged = window * ceil_div(job.kh, band_kh)
         staged_rows = staged / layout_x.length
-        dy = job.m * (CYCLES_PER_STAGED_ROW * images * (1 if columns == job.ow else rows)
-                      + CYCLES_PER_STAGED_VECTOR * pixels / lanes)
+        # Whole rows can be read in place, if dy is contiguous and has the right dtype.
+        dy = job.m * CYCLES_PER_STAGED_VECTOR * pixels / lanes
+        if columns == job.ow and images == 1:
+            dy /= 2
+        else:
+            dy += job.m * CYCLES_PER_STAGED_ROW * images * (1 if columns == job.ow else rows)
         x = job.channels * (CYCLES_PER_STAGED_ROW * staged_rows
                             + CYCLES_PER_STAGED_VECTOR * staged / lanes)
         if way == TAPS:
@@ -800,7 +816,8 @@ cdef class GradWeight:
 
         images = job.tile_images
         job.at_row_bytes, at = at, at + whole_lines(
-            max(job.n_row_planes * job.window_rows, job.tile_rows) * sizeof(Py_ssize_t))
+            job.n_row_planes * job.window_rows * sizeof(Py_ssize_t))
+        job.at_dy_rows, at = at, at + whole_lines(job.tile_rows * sizeof(Py_ssize_t))
         job.at_column_bytes, at = at, at + whole_lines(
             job.n_column_planes * job.pitch * sizeof(Py_ssize_t))
         job.at_pixel_bytes, at = at, at + whole_lines(job.pitch * sizeof(Py_ssize_t))
@@ -816,7 +833,7 @@ cdef class GradWeight:
                 (job.blocks_at_once * job.block_size + lanes) * item)
         elif job.way == COLUMNS:
             job.at_planes, at = at, at + whole_lines((images * job.image_size + lanes) * item)
-            job.at_window, at = at, at + whole_lines((pixels * job.panel_pitch + lanes) * item)
+            job.at_window, at = at, at + whole_lines((pixels * nr + lanes) * item)
         else:
             job.at_window, at = at, at + whole_lines((job.channel_size + lanes) * item)
         job.at_acc = at
@@ -892,7 +909,6 @@ cdef class GradWeight:
         else:
             job.channel_size = odd_lines(places * item) // item
             job.image_size = job.channels * job.channel_size
-            job.panel_pitch = ceil_div(job.n_columns, lanes) * lanes
         row_starts = np.array(layout_y.starts, np.intp)
         column_starts = np.array(layout_x.starts, np.intp)
         tap_row = (np.array(layout_y.plane) * (job.n_column_planes * job.plane)
@@ -901,15 +917,18 @@ cdef class GradWeight:
                       + np.array(layout_x.offset)).astype(np.intp)
         tap_bytes = np.arange(job.n_taps) * job.dw_item
         side_by_side = np.arange(nr) * item
-        runs = stacks = np.empty(0, np.intp)
+        runs = first_run = panel_offset = stacks = np.empty(0, np.intp)
         if job.way == COLUMNS:
-            runs = np.array(self._runs(cut, tap_row, tap_column), np.intp)
-            job.n_runs = len(runs)
+            blocks = self._runs(cut, nr, tap_row, tap_column)
+            runs = np.array([run for block in blocks for run in block], np.intp)
+            first_run = np.cumsum([0, *map(len, blocks)], dtype=np.intp)
+            panel_offset = np.arange(
+                job.tile_images * job.tile_rows * job.tile_columns, dtype=np.intp) * nr
         if job.way == TAPS:
             stacks = np.array(stacks_of(layout_y), np.intp)
             job.n_stacks = len(stacks)
         cut.arrays = [row_starts, column_starts, tap_row, tap_column, tap_bytes, side_by_side,
-                      runs, stacks]
+                      runs, first_run, panel_offset, stacks]
         job.row_starts = <const Py_ssize_t *> PyArray_DATA(<ndarray> row_starts)
         job.column_starts = <const Py_ssize_t *> PyArray_DATA(<ndarray> column_starts)
         job.tap_row = <const Py_ssize_t *> PyArray_DATA(<ndarray> tap_row)
@@ -917,17 +936,25 @@ cdef class GradWeight:
         job.tap_bytes = <const Py_ssize_t *> PyArray_DATA(<ndarray> tap_bytes)
         job.side_by_side = <const Py_ssize_t *> PyArray_DATA(<ndarray> side_by_side)
         job.runs = <const fc_run_t *> PyArray_DATA(<ndarray> runs)
+        job.first_run = <const Py_ssize_t *> PyArray_DATA(<ndarray> first_run)
+        job.panel_offset = <const Py_ssize_t *> PyArray_DATA(<ndarray> panel_offset)
         job.stacks = <const Py_ssize_t *> PyArray_DATA(<ndarray> stacks)
 
-    def _runs(self, Cut cut, tap_row, tap_column):
-        """[(first column of the panel, place in the window, length)] for all (c, ky, kx)."""
+    def _runs(self, Cut cut, nr, tap_row, tap_column):
+        """[(first lane, place in the window, length)] of every block of NR columns (c, ky, kx)."""
         cdef job_t *job = &cut.job
         breaks = [0, *(np.flatnonzero(np.diff(tap_column) != 1) + 1), job.kw]
-        return [
-            ((c * job.kh + ky) * job.kw + kx0, c * job.channel_size + tap_row[ky] + tap_column[kx0],
-             kx1 - kx0)
-            for c in range(job.channels) for ky in range(job.kh)
-            for kx0, kx1 in zip(breaks[:-1], breaks[1:], strict=True)]
+        blocks = [[] for _ in range(job.n_column_blocks)]
+        for c in range(job.channels):
+            for ky in range(job.kh):
+                for kx, end in zip(breaks[:-1], breaks[1:], strict=True):
+                    while kx < end:
+                        column = (c * job.kh + ky) * job.kw + kx
+                        n = min(end - kx, nr - column % nr)
+                        place = c * job.channel_size + tap_row[ky] + tap_column[kx]
+                        blocks[column // nr].append((column % nr, place, n))
+                        kx += n
+        return blocks
 
     def run(self, ndarray dy, ndarray x, ndarray dw, fill, int workers):
         """Compute dw, a C-contiguous array of the problem's w_shape and dtype.
@@ -955,8 +982,11 @@ cdef class GradWeight:
         job.dy = image_of(dy, dy.ndim, problem.channels_last, dy.itemsize // 2)
         job.x = image_of(x, x.ndim, problem.channels_last, x.itemsize // 2)
         job.dw = <char *> PyArray_DATA(dw)
-        job.dy_in_place = (job.way == TAPS and job.dy_type == job.compute_type and job.m_parts == 1
-                           and job.dy.w == item and job.dy.h % item == 0)
+        job.dy_in_place = (
+            job.dy_type == job.compute_type and job.m_parts == 1 and job.dy.w == item
+            and job.dy.h % item == job.dy.c % item == 0
+            and (job.way == TAPS or job.dy.h == job.tile_columns * item
+                 and job.tile_images == job.n_column_tiles == 1 and not collide(job.dy.c)))
         if cut.shared_bytes > 0:
             sums = np.empty(cut.shared_bytes + 64, np.uint8)
             job.acc = <char *> PyArray_DATA(<ndarray> sums)
@@ -985,6 +1015,11 @@ def stacks_of(layout_y):
         left = [ky for ky in left if ky not in stack]
         stacks.append((stack[0], stack[1] - stack[0] if len(stack) > 1 else 1, len(stack)))
     return stacks
+
+
+cdef inline bint collide(Py_ssize_t step) noexcept nogil:
+    """Whether rows that far apart meet in one set of a first-level cache."""
+    return (step + 64) % 4096 < 128
 
 
 cdef inline Py_ssize_t odd_lines(Py_ssize_t n_bytes) noexcept nogil:
