@@ -7,8 +7,8 @@
         multiply                                levels 1 and 2 of the sum, in one of three ways
     add the chunks in pairs and store dw        parallel_for; level 4 of the sum
 
-CHANNELS, for many channels per group: the window holds NR channels of a pixel side by side. For every
-tap, fc_gemm multiplies rows of dy, pixels as terms, with the vectors that the tap sees:
+CHANNELS, for many channels per group: the window holds NR channels of a pixel side by side. For
+every tap, fc_gemm multiplies rows of dy, pixels as terms, with the vectors that the tap sees:
 
     window:      [channel block][row][column][NR]
     offset[k]:   place of pixel k in the window; a tap adds a constant
@@ -16,8 +16,8 @@ tap, fc_gemm multiplies rows of dy, pixels as terms, with the vectors that the t
 COLUMNS, for few channels and many kernels: fc_pack writes, for each pixel, the inputs of all
 (c, ky, kx) side by side, and fc_gemm multiplies rows of dy with those.
 
-TAPS, for depthwise kernels and the like: fc_taps keeps the sums of a block of taps in registers, with
-pixels along the vectors.
+TAPS, for depthwise kernels and the like: fc_taps keeps the sums of a block of taps in registers,
+with pixels along the vectors.
 
 The order of a sum depends on the problem and the instruction set alone: tiles and chunks of pixels
 are cut by shape. What follows the number of threads, the parts that groups and channels are cut
@@ -39,8 +39,8 @@ from fastcorr._algorithms.parallel cimport parallel_for, whole_lines
 from fastcorr._algorithms.window cimport axis_of, axis_t, ceil_div, interior, positions
 from fastcorr._kernels.dispatch cimport kernels
 from fastcorr._kernels.kernels cimport (
-    FC_GEMM_MAX_VECTORS, FC_PAD, FC_TAPS_MAX_HEIGHT, FC_TAPS_MAX_WIDTH, fc_kernels_t, fc_run_t,
-    fc_window_t,
+    FC_GEMM_MAX_VECTORS, FC_PAD, FC_TAPS_MAX_HEIGHT, FC_TAPS_MAX_WIDTH, FC_TAPS_ROWS, fc_kernels_t,
+    fc_pack_fn, fc_run_t, fc_window_t,
 )
 
 from fastcorr._algorithms.gemm import even_pieces, panel_cycles
@@ -53,6 +53,7 @@ import_array()
 
 # Pixels of a tile: the terms of one call of fc_gemm; fc_taps adds up lanes at the end of its call.
 TILE_PIXELS = 512
+TILE_PIXELS_OF_COLUMNS = 1024
 TILE_PIXELS_OF_TAPS = 16 * 1024
 # Bytes per thread, so that dy, the window and the sums stay in a 1 MB cache.
 DY_BYTES = 384 * 1024
@@ -66,8 +67,9 @@ MAX_CHUNKS = 32
 CYCLES_PER_STAGED_VECTOR = 8.0
 CYCLES_PER_STAGED_ROW = 20.0
 CYCLES_PER_TRANSPOSED_VECTOR = 6.0
-CYCLES_PER_PACKED_RUN = 4.5
-CYCLES_PER_TAP = 1.2            # and vector of pixels
+CYCLES_PER_PACKED_RUN = 3.0
+CYCLES_PER_TAP = 1.1            # and vector of pixels, where loads do not take longer
+CYCLES_PER_LOAD = 2.0           # of a vector that meets two cache lines
 CYCLES_PER_CALL = 80.0
 CYCLES_PER_TILE = 500.0
 CYCLES_PER_SUM = 1.5            # to add, transpose and store one element of dw
@@ -127,8 +129,9 @@ ctypedef struct job_t:
     const Py_ssize_t *side_by_side            # [channel]: multiples of an element
     const fc_run_t *runs                      # COLUMNS: of every block of NR columns
     const Py_ssize_t *first_run
+    fc_pack_fn pack
     const Py_ssize_t *panel_offset            # [pixel]: multiples of NR
-    const Py_ssize_t *stacks                  # TAPS: (first ky, step, count) of taps above each other
+    const Py_ssize_t *stacks                  # TAPS: (first ky, step, count), above each other
     Py_ssize_t n_stacks
     Py_ssize_t dy_pitch
     # sums
@@ -426,8 +429,8 @@ cdef void run_columns(const job_t *job, const tile_t *t, const item_t *item_, Py
                     job.channel_size, scratch)
     locate_pixels(job, t, 1, offset)
     for b in range(item_.column0, item_.column1):
-        job.kernel.pack(t.n_pixels, scratch + job.at_planes, offset, job.runs + job.first_run[b],
-                        job.first_run[b + 1] - job.first_run[b], scratch + job.at_window, nr)
+        job.pack(t.n_pixels, scratch + job.at_planes, offset, job.runs + job.first_run[b],
+                 job.first_run[b + 1] - job.first_run[b], scratch + job.at_window, nr)
         multiply(job, t, item_, group, acc, is_first, b, b + 1, 0, 1, job.panel_offset, scratch)
 
 
@@ -620,6 +623,10 @@ def gemm_blocks(m, vectors, gemm_rows):
     return min(choices)
 
 
+def tile_pixels(way):
+    return {CHANNELS: TILE_PIXELS, COLUMNS: TILE_PIXELS_OF_COLUMNS, TAPS: TILE_PIXELS_OF_TAPS}[way]
+
+
 def area(layout_y, layout_x):
     """Places of a window."""
     return len(layout_y.starts) * layout_y.length * len(layout_x.starts) * layout_x.length
@@ -693,7 +700,7 @@ cdef class GradWeight:
     def _column_sizes(self, way, lanes):
         """Columns of a tile: few where that makes a window with little around its pixels."""
         cdef job_t *job = &self.base
-        pixels = TILE_PIXELS_OF_TAPS if way == TAPS else TILE_PIXELS
+        pixels = tile_pixels(way)
         least = 8 * lanes if way == TAPS else 16
         sizes = [n for n in even_pieces(job.ow) if n <= pixels]
         return [n for n in sizes if n >= least] or sizes[:1]
@@ -702,9 +709,9 @@ cdef class GradWeight:
         cdef job_t *job = &self.base
         taps, step = job.kh * job.kw, 1
         layout_x = axis_layout(columns, job.kw, job.stride_x, job.dilation_x)
-        pixels = TILE_PIXELS
+        pixels = tile_pixels(way)
         if way == TAPS:
-            pixels, nv, n_blocks, per_pixel = TILE_PIXELS_OF_TAPS, 1, job.m, 0.0
+            nv, n_blocks, per_pixel = 1, job.m, 0.0
         elif way == CHANNELS:
             per_pixel, nv, n_blocks = gemm_blocks(job.m, ceil_div(job.channels, lanes), gemm_rows)
         else:
@@ -754,8 +761,15 @@ cdef class GradWeight:
         x = job.channels * (CYCLES_PER_STAGED_ROW * staged_rows
                             + CYCLES_PER_STAGED_VECTOR * staged / lanes)
         if way == TAPS:
-            cycles = job.m * job.channels * taps * (
-                CYCLES_PER_TAP * rows * ceil_div(columns, lanes) + CYCLES_PER_CALL / 2)
+            high = min(ceil_div(job.kh, job.stride_y), FC_TAPS_MAX_HEIGHT)
+            if job.dilation_y > 1:
+                high = 1
+            wide = min(job.kw, max(1, 20 // high), FC_TAPS_MAX_WIDTH)
+            loads = ((FC_TAPS_ROWS - 1 + high) * wide + FC_TAPS_ROWS) / (FC_TAPS_ROWS * high * wide)
+            per_tap = max(CYCLES_PER_TAP, CYCLES_PER_LOAD * loads)
+            cycles = job.m * job.channels * (
+                taps * per_tap * rows * ceil_div(columns, lanes)
+                + CYCLES_PER_CALL * ceil_div(taps, high * wide))
         elif way == CHANNELS:
             vectors = ceil_div(job.channels, lanes)
             x += CYCLES_PER_TRANSPOSED_VECTOR * staged * vectors
@@ -894,7 +908,7 @@ cdef class GradWeight:
     def _tables(self, Cut cut, layout_y, layout_x, Py_ssize_t lanes, Py_ssize_t item):
         """The window and the tables that describe it."""
         cdef job_t *job = &cut.job
-        cdef Py_ssize_t nr = job.nv * lanes, taps = job.kh * job.kw
+        cdef Py_ssize_t nr = job.nv * lanes
         job.n_row_planes, job.n_column_planes = len(layout_y.starts), len(layout_x.starts)
         job.window_rows, job.pitch = layout_y.length, layout_x.length
         job.plane = job.window_rows * job.pitch
@@ -921,6 +935,8 @@ cdef class GradWeight:
         if job.way == COLUMNS:
             blocks = self._runs(cut, nr, tap_row, tap_column)
             runs = np.array([run for block in blocks for run in block], np.intp)
+            job.pack = (job.kernel.pack_short if runs[:, 2].max() <= lanes // 2
+                        else job.kernel.pack)
             first_run = np.cumsum([0, *map(len, blocks)], dtype=np.intp)
             panel_offset = np.arange(
                 job.tile_images * job.tile_rows * job.tile_columns, dtype=np.intp) * nr
@@ -1002,7 +1018,7 @@ cdef class GradWeight:
 
 
 def stacks_of(layout_y):
-    """[(first ky, step, count)]: taps that see rows of x above each other, as fc_taps wants them."""
+    """[(first ky, step, count)]: taps that see rows of x above each other, for one fc_taps."""
     stacks, left = [], list(range(len(layout_y.plane)))
     while left:
         stack = [left[0]]

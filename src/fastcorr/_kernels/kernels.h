@@ -146,7 +146,7 @@ typedef struct {
     fc_depthwise_fn depthwise;
     fc_dot_fn dot[FC_DOT_MAX_PIXELS + 1];                  /* [pixels] */
     fc_taps_fn taps[FC_TAPS_MAX_HEIGHT + 1][FC_TAPS_MAX_WIDTH + 1]; /* NULL where there is none */
-    fc_pack_fn pack;
+    fc_pack_fn pack, pack_short;                           /* short: of at most lanes / 2 numbers */
     fc_stage_fn stage[FC_N_TYPES];
     fc_split_fn split;
     fc_store_fn store[FC_N_TYPES];

@@ -11,6 +11,7 @@ cdef extern from "kernels.h" nogil:
         FC_STENCIL_MAX_HEIGHT
         FC_STENCIL_MAX_VECTORS
         FC_DEPTHWISE_PIXELS
+        FC_TAPS_ROWS
         FC_TAPS_MAX_HEIGHT
         FC_TAPS_MAX_WIDTH
         FC_K_BLOCK
@@ -77,7 +78,7 @@ cdef extern from "kernels.h" nogil:
         fc_depthwise_fn depthwise
         fc_dot_fn dot[5]
         fc_taps_fn taps[8][6]
-        fc_pack_fn pack
+        fc_pack_fn pack, pack_short
         fc_stage_fn stage[11]
         fc_split_fn split
         fc_store_fn store[11]
