@@ -70,6 +70,7 @@ CYCLES_PER_TRANSPOSED_VECTOR = 6.0
 CYCLES_PER_PACKED_RUN = 3.0
 CYCLES_PER_TAP = 1.1            # and vector of pixels, where loads do not take longer
 CYCLES_PER_LOAD = 2.0           # of a vector that meets two cache lines
+CYCLES_PER_DY_VECTOR = 12.0     # of TAPS, which often waits for dy
 CYCLES_PER_CALL = 80.0
 CYCLES_PER_TILE = 500.0
 CYCLES_PER_SUM = 1.5            # to add, transpose and store one element of dw
@@ -105,6 +106,7 @@ ctypedef struct job_t:
     Py_ssize_t x_item, dw_item
     int x_parts, m_parts        # of complex numbers
     bint dy_in_place            # read by the kernels just as it lies
+    bint x_in_place             # CHANNELS: as rows of fc_store
     # the problem
     Py_ssize_t groups, m, channels, kh, kw, oh, ow, n_images
     Py_ssize_t stride_y, stride_x, dilation_y, dilation_x
@@ -308,10 +310,29 @@ cdef void stage_channels(const job_t *job, const tile_t *t, Py_ssize_t group, Py
                 if job.x.c == job.x_item:
                     copy_pixels(job, t, image, src, nc, py, px, window + at, scratch)
                     continue
-                stage_plane(job, t, ky0, image, src, nc, py, px, planes, job.channel_size, scratch)
                 n = (window_rows(job, t) - 1) * job.pitch + window_columns(job, t)
+                if job.x_in_place and is_inside(job, t, ky0, py, px):
+                    job.kernel.store[job.compute_type](
+                        src + (<Py_ssize_t *> (scratch + job.at_row_bytes))[py * job.window_rows]
+                        + (<Py_ssize_t *> (scratch + job.at_column_bytes))[px * job.pitch],
+                        job.x.c // item, nc, n, NULL, window + at, job.side_by_side, nr * item)
+                    continue
+                stage_plane(job, t, ky0, image, src, nc, py, px, planes, job.channel_size, scratch)
                 job.kernel.store[job.compute_type](
                     planes, job.channel_size, nc, n, NULL, window + at, job.side_by_side, nr * item)
+
+
+cdef inline bint is_inside(const job_t *job, const tile_t *t, Py_ssize_t ky0, Py_ssize_t py,
+                           Py_ssize_t px) noexcept nogil:
+    """Whether a plane has whole rows of x and no padding."""
+    cdef Py_ssize_t lo, hi
+    if window_columns(job, t) != job.pitch or job.x.h != job.pitch * job.x.w:
+        return False
+    interior(&job.columns, column_start(job, t, px), job.pitch, &lo, &hi)
+    if lo > 0 or hi < job.pitch:
+        return False
+    interior(&job.rows, row_start(job, t, ky0, py), window_rows(job, t), &lo, &hi)
+    return lo == 0 and hi == window_rows(job, t)
 
 
 cdef void copy_pixels(const job_t *job, const tile_t *t, Py_ssize_t image, const char *src,
@@ -747,7 +768,7 @@ cdef class GradWeight:
             if way == COLUMNS:
                 return None
             band_kh = ceil_div(band_kh, 2)
-        n_tiles = (ceil_div(job.n_images, images) * ceil_div(job.oh, rows)
+        n_tiles = (ceil_div(max(job.n_images, 1), images) * ceil_div(job.oh, rows)
                    * ceil_div(job.ow, columns))
         pixels = images * rows * columns
         staged = window * ceil_div(job.kh, band_kh)
@@ -768,7 +789,7 @@ cdef class GradWeight:
             loads = ((FC_TAPS_ROWS - 1 + high) * wide + FC_TAPS_ROWS) / (FC_TAPS_ROWS * high * wide)
             per_tap = max(CYCLES_PER_TAP, CYCLES_PER_LOAD * loads)
             cycles = job.m * job.channels * (
-                taps * per_tap * rows * ceil_div(columns, lanes)
+                (taps * per_tap + CYCLES_PER_DY_VECTOR) * rows * ceil_div(columns, lanes)
                 + CYCLES_PER_CALL * ceil_div(taps, high * wide))
         elif way == CHANNELS:
             vectors = ceil_div(job.channels, lanes)
@@ -816,7 +837,7 @@ cdef class GradWeight:
             job.n_column_blocks = ceil_div(job.n_columns, nr)
             job.tile_size = ceil_div(job.m, job.n_blocks) * nr
         job.tile_images, job.tile_rows, job.tile_columns = shape.images, shape.rows, shape.columns
-        job.n_image_tiles = ceil_div(job.n_images, job.tile_images)
+        job.n_image_tiles = ceil_div(max(job.n_images, 1), job.tile_images)  # `run` knows of none
         job.n_row_tiles = ceil_div(job.oh, job.tile_rows)
         job.n_column_tiles = ceil_div(job.ow, job.tile_columns)
         job.n_tiles = job.n_image_tiles * job.n_row_tiles * job.n_column_tiles
@@ -1003,6 +1024,9 @@ cdef class GradWeight:
             and job.dy.h % item == job.dy.c % item == 0
             and (job.way == TAPS or job.dy.h == job.tile_columns * item
                  and job.tile_images == job.n_column_tiles == 1 and not collide(job.dy.c)))
+        job.x_in_place = (
+            job.x_type == job.compute_type and job.x_parts == job.stride_y == job.stride_x == 1
+            and job.x.w == item and job.x.c % item == 0)
         if cut.shared_bytes > 0:
             sums = np.empty(cut.shared_bytes + 64, np.uint8)
             job.acc = <char *> PyArray_DATA(<ndarray> sums)
