@@ -52,8 +52,15 @@ a version            the project's version in meson.build, the only place that h
 
 from importlib.metadata import version as _version
 
+from fastcorr import nn
 from fastcorr._config import show_config
-from fastcorr._operator import corr2d, explain
+from fastcorr._gradients import (
+    Corr2DGrads,
+    corr2d_backward,
+    corr2d_grad_input,
+    corr2d_grad_weight,
+)
+from fastcorr._operator import corr2d, corr2d_transpose, explain
 from fastcorr._receptive_field import ReceptiveField, receptive_field
 from fastcorr._scipy_api import convolve2d, correlate2d
 from fastcorr._shapes import output_shape, same_padding
@@ -62,13 +69,19 @@ from fastcorr._workers import get_workers, set_workers
 __version__ = _version("fastcorr")
 
 __all__ = [
+    "Corr2DGrads",
     "ReceptiveField",
     "__version__",
     "convolve2d",
     "corr2d",
+    "corr2d_backward",
+    "corr2d_grad_input",
+    "corr2d_grad_weight",
+    "corr2d_transpose",
     "correlate2d",
     "explain",
     "get_workers",
+    "nn",
     "output_shape",
     "receptive_field",
     "same_padding",

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The multi-channel operator: signatures and documentation.
+"""The multi-channel operator and its transpose: signatures and documentation.
 
-No logic here: `_problem` checks, `_plan` chooses and runs.
+No logic here: `_problem` checks, `_plan` chooses and runs, `_adjoint` comes back.
 """
 
+from functools import lru_cache
+
+from fastcorr._adjoint import Adjoint
+from fastcorr._adjoint_problem import normalise_transpose, transpose_key
 from fastcorr._plan import plan_for
 from fastcorr._problem import as_arrays, cast_padding_value, check_out, problem_key
 from fastcorr._workers import resolve_workers
@@ -211,6 +215,136 @@ def corr2d(
         x, w, bias, stride, padding, dilation, groups, padding_mode, channel_axis, method
     )
     return plan_for(*key).run(x, w, bias, padding_value, out, workers)
+
+
+def corr2d_transpose(
+    x,
+    w,
+    bias=None,
+    *,
+    stride=1,
+    padding=0,
+    output_padding=0,
+    dilation=1,
+    groups=1,
+    channel_axis=None,
+    out=None,
+    workers=None,
+):
+    r"""Apply the adjoint of `corr2d`: the "transposed convolution" of decoders and upsampling.
+
+    Where `corr2d` gathers a window of pixels into one, this operator spreads one pixel over a
+    window. Each pixel of x adds a kernel, scaled, to the result::
+
+        y[n, f, i stride + ky dilation - top, j stride + kx dilation - left]
+            += x[n, c, i, j] * w[c, f - g F / G, ky, kx]      for all i, j, ky, kx and c of group g
+
+    and then the bias. As matrices on images, ``corr2d(y, w, ...)`` and this operator are transposes
+    of each other. Kernels are neither flipped nor conjugated.
+
+    Parameters
+    ----------
+    x : array_like
+        An image of C channels (C, H, W) or a batch of N of them (N, C, H, W); with
+        ``channel_axis=-1`` (H, W, C) or (N, H, W, C). Dtypes and layouts as in `corr2d`.
+    w : array_like
+        The kernels (C, F / G, KH, KW): those of the `corr2d` that goes from F channels to C.
+    bias : array_like, optional
+        Added to every output pixel, shape (F,).
+    stride : int or (int, int), default: 1
+        Distance in y between the windows of neighbouring pixels of x, (vertical, horizontal).
+    padding : int, (int, int) or ((int, int), (int, int)), default: 0
+        Number of rows and columns cut off around the result, spelled as in `corr2d` but without
+        names.
+    output_padding : int or (int, int), default: 0
+        Rows below and columns right of the result that are added to its size, less than the stride
+        or the dilation of the axis: of the sizes that `corr2d` maps to that of x, which one is
+        meant.
+    dilation : int or (int, int), default: 1
+        Distance in y between neighbouring elements of a kernel, (vertical, horizontal).
+    groups : int, default: 1
+        The channels of x and of y are cut into this number of groups, each for itself.
+    channel_axis : None or -1, default: None
+        None if the channels of x come first, -1 if they come last; then those of y do, too.
+    out : ndarray, optional
+        Where to write y, as in `corr2d`.
+    workers : int, optional
+        Number of threads at most, as in `corr2d`.
+
+    Returns
+    -------
+    y : ndarray
+        (F, OH, OW) or (N, F, OH, OW), or with the channels last, of the dtype
+        ``np.result_type(x, w[, bias])``, with ::
+
+            OH = (H - 1) * stride - top - bottom + dilation * (KH - 1) + output_padding + 1
+
+        and OW alike.
+
+    Raises
+    ------
+    TypeError
+        As in `corr2d`.
+    ValueError
+        - The ranks are others than the above, C, F, KH or KW is 0, the first axis of `w` is not
+          the number of channels of `x`, or `groups` does not divide it.
+        - `bias` has another shape than (F,); `padding` leaves no output or is a name;
+          `output_padding` is not less than the stride or the dilation.
+        - `stride`, `dilation`, `channel_axis`, `out` or `workers` is one that `corr2d` refuses.
+    MemoryError
+        There is no memory for y or the working space.
+
+    See Also
+    --------
+    corr2d : The operator itself.
+    corr2d_grad_input : The gradient, which has the same sums, conjugates a complex `w`, and knows
+        padding modes.
+
+    Notes
+    -----
+    No zeros are put between the pixels of x and multiplied: each of the ``stride ** 2`` phases of y
+    is a dense correlation of x with the taps that reach it. Accuracy, working memory and
+    independence of `workers` are those of `corr2d`.
+
+    PyTorch has ``groups`` before ``dilation`` in the signature of ``conv_transpose2d``; here both
+    have to be named.
+
+    Examples
+    --------
+    Each pixel spreads its own copy of the kernel:
+
+    >>> import numpy as np
+    >>> from fastcorr import corr2d, corr2d_transpose
+    >>> x = np.array([[[1.0, 2.0]]])
+    >>> w = np.array([[[[1.0, 10.0, 100.0]]]])
+    >>> corr2d_transpose(x, w)
+    array([[[  1.,  12., 120., 200.]]])
+    >>> corr2d_transpose(x, w, stride=2)
+    array([[[  1.,  10., 102.,  20., 200.]]])
+
+    It is the adjoint: both inner products are the same.
+
+    >>> rng = np.random.default_rng(0)
+    >>> image, w = rng.random((3, 9, 9)), rng.random((4, 3, 3, 3))
+    >>> y = corr2d(image, w, stride=2, padding=1)
+    >>> back = corr2d_transpose(y, w, stride=2, padding=1)
+    >>> back.shape
+    (3, 9, 9)
+    >>> np.isclose(np.vdot(y, y), np.vdot(back, image))
+    np.True_
+    """
+    x, w, bias = as_arrays(x, w, bias)
+    key = transpose_key(x, w, bias, stride, padding, output_padding, dilation, groups, channel_axis)
+    adjoint = _transpose_for(*key)
+    if workers is not None:
+        resolve_workers(workers)
+    return adjoint(x, w, bias, out, workers)
+
+
+@lru_cache(maxsize=256)
+def _transpose_for(*key):
+    problem = normalise_transpose(*key)
+    return Adjoint(problem, problem.x_dtype, problem.w_dtype, key[5])
 
 
 def explain(

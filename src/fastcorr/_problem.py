@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The problem: what a call asks for, checked and normalised.
 
-All validation and every error text are here or, for sizes, in `_shapes`; nothing below checks an
-argument again. A `Problem` holds no arrays: it is the key by which plans are made. This module does
-not know which algorithm, kernel or number of threads will serve it.
+All validation and every error text are here or, for sizes, in `_shapes` and, for what comes back
+from y to x, in `_adjoint_problem`; nothing below checks an argument again. A `Problem` holds no
+arrays: it is the key by which plans are made. This module does not know which algorithm, kernel or
+number of threads will serve it.
 
 A call passes through `as_arrays` and `problem_key`, on every call and with no work for the common
 arguments; `normalise` runs once for each new key, and `cast_padding_value` and `check_out` before
@@ -318,14 +319,19 @@ def _cast(name, value, dtype):
 
 def check_out(problem, out):
     """Raise TypeError or ValueError unless `out` is None or can take the result as it is."""
+    check_result(out, problem.y_shape, problem.dtype)
+
+
+def check_result(out, shape, dtype):
+    """Raise TypeError or ValueError unless `out` is None or a place for such a result."""
     if out is None:
         return
     if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
         raise TypeError(f"out is of the type {type(out).__name__}: expected a plain ndarray")
-    if out.shape != problem.y_shape:
-        raise ValueError(f"out has the shape {out.shape}: expected {problem.y_shape}")
-    if out.dtype != problem.dtype:
-        raise ValueError(f"out has the dtype {out.dtype.str}: expected {problem.dtype.str}")
+    if out.shape != shape:
+        raise ValueError(f"out has the shape {out.shape}: expected {shape}")
+    if out.dtype != dtype:
+        raise ValueError(f"out has the dtype {out.dtype.str}: expected {dtype.str}")
     if not out.flags.writeable:
         raise ValueError("out is read-only: expected a writeable array")
     if not out.flags.c_contiguous and _may_overlap_itself(out):

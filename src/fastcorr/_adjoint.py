@@ -1,0 +1,436 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The adjoint of the operator: from y to x, through correlations that the engine knows.
+
+Going forward, output o of one axis takes tap k from the padded position u = o stride + k dilation.
+Coming back, position u collects dy[o] w[k] from all such pairs. Which taps take part depends on
+u modulo the stride alone (on its *phase*), and they are an arithmetic progression:
+
+    k = k0 + t q     q = stride / g,  g = gcd(stride, dilation),  t = 0, 1, ...
+    o = (u - k dilation) / stride, so one tap more is dilation / g outputs less
+
+so each phase is a dense correlation of dy with some taps in reverse order, at stride 1 and dilation
+dilation / g, and no zeros are put between the samples of dy. Its result goes straight to every
+stride-th position of dx. Taps that would see a sample before or after dy are padded with zeros;
+padding of x that nobody asks for is a slice of dy.
+
+With a padding mode, what the padded positions collect is added to the samples that they came from,
+by the index maps of `_padding`, a strip of them at a time, in a fixed order: rows above and below x
+first, then columns left and right of it.
+
+This module decides the order of these sums. It gets valid problems and plain arrays
+(N, C, H, W) of any strides, and knows neither threads nor kernels.
+"""
+
+from functools import cached_property
+from math import gcd
+from typing import NamedTuple
+
+import numpy as np
+
+from fastcorr._padding import margins
+from fastcorr._plan import plan_for
+from fastcorr._problem import check_result
+
+# Scratch for strips of padded positions, whatever the number of threads.
+STRIP_BYTES = 2 * 1024 * 1024
+
+
+class Adjoint:
+    """dx of one `Problem`: plans of its parts at construction, one run for each pair of arrays.
+
+    `dy_dtype`, `w_dtype` and `bias_dtype` (or None) promote to the dtype of dx.
+    """
+
+    def __init__(self, problem, dy_dtype, w_dtype, bias_dtype=None):
+        self.problem = problem
+        dtypes = [dy_dtype, w_dtype] if bias_dtype is None else [dy_dtype, w_dtype, bias_dtype]
+        self.dtype = np.result_type(*dtypes)
+        self._dtypes = dy_dtype, w_dtype, bias_dtype
+        inside = [
+            (before, n) for (before, _), n in zip(problem.padding, _size(problem), strict=True)
+        ]
+        self._interior = _Region(problem, self._dtypes, problem.N, *inside)
+        self._strip_regions = {}
+        self._strips = []
+        if problem.padding_mode != "constant" and problem.N * problem.H * problem.W:
+            self._strips = self._cut_strips()
+
+    def __call__(self, dy, w, bias, out, workers):
+        """Return dx in the ranks and layout of the problem; `out` may be None."""
+        problem = self.problem
+        check_result(out, problem.x_shape, self.dtype)
+        dx = place(out, problem.x_shape, self.dtype, dy, w)
+        self.run(image_of_y(problem, dy), four(w), bias, nchw(dx, problem.channels_last), workers)
+        return placed(dx, out)
+
+    def run(self, dy, w, bias, dx, workers):
+        """Write dx (N, C, H, W) from dy (N, F, OH, OW), w (F, C / G, KH, KW) and bias (C,)."""
+        w = _transposed(w, self.problem.groups)
+        self._interior.run(dy, w, bias, dx, workers)
+        if self._strips:
+            self._fold(dy, w, dx, workers)
+
+    # ---- padding modes -------------------------------------------------------------------------
+
+    def _cut_strips(self):
+        """The strips of padded positions, in the order in which they are added."""
+        problem = self.problem
+        (top, _), (left, right) = problem.padding
+        rows, columns = (
+            [*_runs(before, 0), *_runs(after, len(before) + n)]
+            for (before, after), n in zip(
+                (margins(problem.padding_mode, n, *pads)
+                 for n, pads in zip(_size(problem), problem.padding, strict=True)),
+                _size(problem), strict=True,
+            )
+        )  # fmt: skip
+        width = left + problem.W + right
+        strips = []
+        for run in rows:
+            for piece in run.pieces(self._rows_at_a_time(width)):
+                strips.append(_RowStrip(piece, columns, slice(left, left + problem.W), width))
+        for run in columns:
+            step = self._rows_at_a_time(run.count)
+            for row in range(0, problem.H, step):
+                strips.append(_ColumnStrip(run, top, row, min(step, problem.H - row)))
+        return strips
+
+    @cached_property
+    def _wide(self):
+        """Strips of float16 are summed in float32."""
+        return np.dtype(np.float32) if self.dtype == np.float16 else None
+
+    @cached_property
+    def _images_at_a_time(self):
+        problem = self.problem
+        (_, _), (left, right) = problem.padding
+        line = problem.C * (left + problem.W + right) * max(self.dtype.itemsize, 4)
+        return min(max(STRIP_BYTES // line, 1), problem.N)
+
+    def _rows_at_a_time(self, width):
+        line = self._images_at_a_time * self.problem.C * width * max(self.dtype.itemsize, 4)
+        return max(STRIP_BYTES // line, 1)
+
+    def _fold(self, dy, w, dx, workers):
+        """Add what the padded positions collect to the samples that they came from."""
+        problem, step = self.problem, self._images_at_a_time
+        if self._wide is not None:
+            w = w.astype(self._wide)
+        for image in range(0, problem.N, step):
+            images = slice(image, min(image + step, problem.N))
+            n_images = images.stop - images.start
+            for strip, region in zip(self._strips, self._regions(n_images), strict=True):
+                values = np.empty((n_images, problem.C, *strip.size), self._wide or self.dtype)
+                region.run(dy[images], w, None, values, workers)
+                strip.add(values, dx[images])
+
+    def _regions(self, n_images):
+        """The regions of the strips; there are two numbers of images at most."""
+        found = self._strip_regions.get(n_images)
+        if found is None:
+            dy_dtype, w_dtype, _ = self._dtypes
+            dtypes = dy_dtype, self._wide or w_dtype, None
+            found = self._strip_regions[n_images] = [
+                _Region(self.problem, dtypes, n_images, *strip.positions) for strip in self._strips
+            ]
+        return found
+
+
+class _Run(NamedTuple):
+    """Neighbouring padded positions whose sources are neighbours, too, or are all the same."""
+
+    first: int
+    count: int
+    source: int
+    step: int  # of the sources: -1, 0 or 1
+
+    def pieces(self, most):
+        """The run cut into pieces of at most that many positions."""
+        return [
+            _Run(self.first + i, min(most, self.count - i), self.source + i * self.step, self.step)
+            for i in range(0, self.count, most)
+        ]
+
+    @property
+    def sources(self):
+        if self.step == 0:
+            return slice(self.source, self.source + 1)
+        stop = self.source + self.count * self.step
+        return slice(self.source, stop if stop >= 0 else None, self.step)
+
+    def folded(self, values, axis):
+        """Values at the positions, as they are added to the sources."""
+        return values.sum(axis=axis, keepdims=True) if self.step == 0 else values
+
+
+def _runs(sources, first):
+    """Cut the sources of the positions first, first + 1, ... into runs."""
+    sources = sources.tolist()
+    start = 0
+    while start < len(sources):
+        stop = start + 1
+        step = sources[stop] - sources[start] if stop < len(sources) else 0
+        if step not in (-1, 0, 1):
+            step = 0
+        else:
+            while stop < len(sources) and sources[stop] - sources[stop - 1] == step:
+                stop += 1
+        yield _Run(first + start, stop - start, sources[start], step)
+        start = stop
+
+
+class _RowStrip(NamedTuple):
+    """Padded rows above or below x, over all padded columns."""
+
+    rows: _Run
+    columns: list  # runs left and right of x
+    inside: slice  # the columns of x
+    width: int
+
+    @property
+    def size(self):
+        return self.rows.count, self.width
+
+    @property
+    def positions(self):
+        return (self.rows.first, self.rows.count), (0, self.width)
+
+    def add(self, values, dx):
+        inside = values[..., self.inside]
+        for run in self.columns:
+            margin = values[..., run.first : run.first + run.count]
+            inside[..., run.sources] += run.folded(margin, -1)
+        dx[..., self.rows.sources, :] += self.rows.folded(inside, -2)
+
+
+class _ColumnStrip(NamedTuple):
+    """Padded columns left or right of x, over some of the rows of x."""
+
+    columns: _Run
+    top: int
+    row: int
+    n_rows: int
+
+    @property
+    def size(self):
+        return self.n_rows, self.columns.count
+
+    @property
+    def positions(self):
+        return (self.top + self.row, self.n_rows), (self.columns.first, self.columns.count)
+
+    def add(self, values, dx):
+        rows = slice(self.row, self.row + self.n_rows)
+        dx[..., rows, self.columns.sources] += self.columns.folded(values, -1)
+
+
+# ---- padded positions -------------------------------------------------------------------------
+
+
+class _Region:
+    """What a rectangle of padded positions collects, in `n_images` images.
+
+    `rows` and `columns` are (first padded position, number of positions).
+    """
+
+    def __init__(self, problem, dtypes, n_images, rows, columns):
+        self._problem, self._dtypes, self._n_images = problem, dtypes, n_images
+        axes = zip(
+            (rows, columns), (problem.OH, problem.OW), (problem.KH, problem.KW),
+            problem.stride, problem.dilation, strict=True,
+        )  # fmt: skip
+        self._axes = [list(_phases(of_axis, n, k, s, d)) for of_axis, n, k, s, d in axes]
+        self._parts = list(self._combined(*self._axes))
+
+    def run(self, dy, w, bias, dx, workers):
+        """`w` is transposed already: (C, F / G, KH, KW)."""
+        for part in self._parts:
+            out = dx[..., part.rows.positions, part.columns.positions]
+            self._run_part(part, dy, w, bias, out, workers)
+            if part.is_padded and not _ends_are_finite(out):
+                # Zeros beside dy meet an infinity or NaN in w: without them, in pieces.
+                for piece in self._combined(
+                    *(axis.unpadded() for axis in (part.rows, part.columns))
+                ):
+                    out = dx[..., piece.rows.positions, piece.columns.positions]
+                    self._run_part(piece, dy, w, bias, out, workers)
+
+    @staticmethod
+    def _run_part(part, dy, w, bias, out, workers):
+        if part.plan is not None:
+            dy = dy[..., part.rows.outputs, part.columns.outputs]
+            w = w[..., part.rows.taps, part.columns.taps]
+            part.plan.run(dy, w, bias, 0, out, workers)
+        else:  # no output sees these positions
+            out[...] = 0 if bias is None else bias[:, None, None]
+
+    def _combined(self, rows, columns):
+        problem, (dy_dtype, w_dtype, bias_dtype) = self._problem, self._dtypes
+        bias_shape = None if bias_dtype is None else (problem.C,)
+        for row in rows:
+            for column in columns:
+                if row.n_positions == 0 or column.n_positions == 0 or self._n_images == 0:
+                    continue
+                if row.is_empty or column.is_empty:
+                    yield _Part(row, column, None, False)
+                    continue
+                plan = plan_for(
+                    (self._n_images, problem.F, row.n_outputs, column.n_outputs), dy_dtype,
+                    (problem.C, problem.F // problem.groups, row.n_taps, column.n_taps), w_dtype,
+                    bias_shape, bias_dtype,
+                    1, (row.padding, column.padding), (row.dilation, column.dilation),
+                    problem.groups, "constant", None, problem.method,
+                )  # fmt: skip
+                is_padded = plan.problem.dtype.kind in "fc" and any(row.padding + column.padding)
+                yield _Part(row, column, plan, is_padded)
+
+
+class _Part(NamedTuple):
+    """Positions of one phase in each axis: one correlation, or zeros where `plan` is None."""
+
+    rows: "_Phase"
+    columns: "_Phase"
+    plan: object
+    is_padded: bool
+
+
+class _Phase(NamedTuple):
+    """Positions of one axis that see the same taps.
+
+    Position i, of `n_positions` that are `stride` apart, collects tap t of `n_taps` from the sample
+    first_output + i + t dilation of the n samples of dy; `first_tap` and `tap_step` (negative) tell
+    which taps of w these are.
+    """
+
+    first_position: int
+    stride: int
+    n_positions: int
+    first_output: int
+    n: int
+    first_tap: int
+    tap_step: int
+    n_taps: int
+    dilation: int
+
+    @property
+    def end_output(self):
+        return self.first_output + self.n_positions + (self.n_taps - 1) * self.dilation
+
+    @property
+    def outputs(self):
+        """The samples of dy that are seen."""
+        return slice(min(max(self.first_output, 0), self.n), min(max(self.end_output, 0), self.n))
+
+    @property
+    def n_outputs(self):
+        return self.outputs.stop - self.outputs.start
+
+    @property
+    def is_empty(self):
+        return self.n_taps == 0 or self.n_outputs <= 0
+
+    @property
+    def padding(self):
+        return self.outputs.start - self.first_output, self.end_output - self.outputs.stop
+
+    @property
+    def positions(self):
+        stop = self.first_position + (self.n_positions - 1) * self.stride + 1
+        return slice(self.first_position, stop, self.stride)
+
+    @property
+    def taps(self):
+        stop = self.first_tap + self.n_taps * self.tap_step
+        return slice(self.first_tap, stop if stop >= 0 else None, self.tap_step)
+
+    def unpadded(self):
+        """The phase in pieces whose positions see no samples outside dy, each with fewer taps."""
+        i = 0
+        while i < self.n_positions:
+            seen = self._taps_inside(i)
+            start = i
+            while i < self.n_positions and self._taps_inside(i) == seen:
+                i += 1
+            yield self._replace(
+                first_position=self.first_position + start * self.stride,
+                n_positions=i - start,
+                first_output=self.first_output + start + seen.start * self.dilation,
+                first_tap=self.first_tap + seen.start * self.tap_step,
+                n_taps=len(seen),
+            )
+
+    def _taps_inside(self, i):
+        first = self.first_output + i
+        start = max(-(first // self.dilation), 0)
+        stop = min(-((first - self.n) // self.dilation), self.n_taps)
+        return range(start, max(start, stop))
+
+
+def _phases(positions, n, n_taps, stride, dilation):
+    """The phases of an axis: n samples of dy; positions as (first, number of them)."""
+    first, n_positions = positions
+    g = gcd(stride, dilation)
+    q = stride // g
+    for i in range(min(stride, n_positions)):
+        output, phase = divmod(first + i, stride)
+        k0 = next((k for k in range(min(q, n_taps)) if (phase - k * dilation) % stride == 0), None)
+        count = 0 if k0 is None else (n_taps - k0 + q - 1) // q
+        if k0 is not None:  # the last tap sees the first sample
+            output += (phase - k0 * dilation) // stride - (count - 1) * (dilation // g)
+        yield _Phase(
+            first_position=i, stride=stride, n_positions=(n_positions - i + stride - 1) // stride,
+            first_output=output, n=n, first_tap=(k0 or 0) + max(count - 1, 0) * q, tap_step=-q,
+            n_taps=count, dilation=dilation // g,
+        )  # fmt: skip
+
+
+def _ends_are_finite(out):
+    """Whether the first and the last pixel are: a tap that sees padding sees it in one of them."""
+    return np.isfinite(out[0, :, 0, 0]).all() and np.isfinite(out[0, :, -1, -1]).all()
+
+
+def _transposed(w, groups):
+    """Kernels (C, F / G, KH, KW) of the way back; a view, unless groups are of several of both."""
+    F, C_of_w, KH, KW = w.shape
+    if groups == 1:
+        return w.transpose(1, 0, 2, 3)
+    w = w.reshape(groups, F // groups, C_of_w, KH, KW).transpose(0, 2, 1, 3, 4)
+    return w.reshape(groups * C_of_w, F // groups, KH, KW)
+
+
+def _size(problem):
+    return problem.H, problem.W
+
+
+# ---- arrays -----------------------------------------------------------------------------------
+
+
+def nchw(a, channels_last):
+    """Return a view (N, C, H, W) of x or y."""
+    if channels_last:
+        a = a.transpose(0, 3, 1, 2) if a.ndim == 4 else a.transpose(2, 0, 1)
+    return four(a)
+
+
+def four(a):
+    return a[(None,) * (4 - a.ndim)]
+
+
+def place(out, shape, dtype, *inputs):
+    """Return `out`, or a new array where it cannot be written while the inputs are read."""
+    if out is None or not out.flags.aligned or any(np.may_share_memory(out, a) for a in inputs):
+        return np.empty(shape, dtype)
+    return out
+
+
+def placed(result, out):
+    """Return the result, in `out` if that was given."""
+    if out is None or result is out:
+        return result
+    out[...] = result
+    return out
+
+
+def image_of_y(problem, dy):
+    """Return a view (N, F, OH, OW) of an array of the shape of y."""
+    return nchw(dy, problem.channels_last and len(problem.w_shape) == 4)
