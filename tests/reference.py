@@ -3,6 +3,7 @@
 
 Integers are summed modulo 2^64, float16 to float32 in float64, everything else in long double.
 Knows nothing of fastcorr. `magnitude` is |x| * |w| (+ |b|), the unit of the accuracy contract.
+`gradients` are those of the definition, tap by tap, and `gradient_magnitudes` their units.
 """
 
 import numpy as np
@@ -79,6 +80,76 @@ def _evaluate(
     if w.ndim < 4:
         return y[0]
     return np.moveaxis(y, -3, -1) if channel_axis == -1 else y
+
+
+def gradients(dy, x, w, **options):
+    """Return (dx, dw, db) in the wider type, of the shapes of x, w and the bias."""
+    return _gradients(dy, x, w, lambda a: a, **options)
+
+
+def gradient_magnitudes(dy, x, w, **options):
+    """Return the sums of absolute values."""
+    return tuple(a.real for a in _gradients(dy, x, w, np.abs, **options))
+
+
+def _gradients(
+    dy, x, w, part, *, stride=1, padding=0, dilation=1, groups=1,
+    padding_mode="constant", padding_value=0, channel_axis=None,
+):  # fmt: skip
+    work = np.dtype(WIDER[result_type(dy, x, w).char])
+    (sy, sx), (ey, ex) = np.broadcast_to(stride, 2), np.broadcast_to(dilation, 2)
+    shapes = x.shape, w.shape
+    if channel_axis == -1:
+        x = np.moveaxis(x, -1, -3)
+        dy = np.moveaxis(dy, -1, -3) if w.ndim == 4 else dy
+    first_shape = x.shape
+    dy, x, w = (part(a).astype(work).reshape((1,) * (4 - a.ndim) + a.shape) for a in (dy, x, w))
+    (n, c, *size), (f, _, kh, kw), (oh, ow) = x.shape, w.shape, dy.shape[2:]
+    widths = [
+        pads(padding, *of_axis, axis)
+        for axis, of_axis in enumerate(zip(size, (kh, kw), (sy, sx), (ey, ex), strict=True))
+    ]
+    value = part(np.asarray(padding_value)).astype(work)
+    constant = {"constant_values": value} if padding_mode == "constant" else {}
+    padded = x
+    if any(map(any, widths)):
+        padded = np.pad(x, ((0, 0), (0, 0), *widths), padding_mode, **constant)
+    # The source of every padded row and column; -1 for the constant.
+    constant = {"constant_values": -1} if padding_mode == "constant" else {}
+    rows, columns = (
+        np.pad(np.arange(length), width, padding_mode, **constant) if any(width) else range(length)
+        for length, width in zip(size, widths, strict=True)
+    )
+    padded = padded.reshape(n, groups, c // groups, len(rows), len(columns))
+    of_padded = np.zeros_like(padded)
+    dy, w = dy.reshape(n, groups, f // groups, oh, ow), w.reshape(groups, f // groups, -1, kh, kw)
+    dw = np.zeros_like(w)
+    with np.errstate(all="ignore"):
+        for ky in range(kh):
+            for kx in range(kw):
+                seen = (
+                    ...,
+                    slice(ky * ey, ky * ey + max((oh - 1) * sy + 1, 0), sy),
+                    slice(kx * ex, kx * ex + max((ow - 1) * sx + 1, 0), sx),
+                )
+                dw[..., ky, kx] = np.einsum("ngfij,ngcij->gfc", dy, padded[seen].conj())
+                of_padded[seen] += np.einsum("ngfij,gfc->ngcij", dy, w[..., ky, kx].conj())
+        of_padded = of_padded.reshape(n, c, len(rows), len(columns))
+        of_rows = np.zeros((n, c, size[0], len(columns)), work)
+        for u, row in enumerate(rows):
+            if row >= 0:
+                of_rows[:, :, row] += of_padded[:, :, u]
+        dx = np.zeros((n, c, *size), work)
+        for v, column in enumerate(columns):
+            if column >= 0:
+                dx[..., column] += of_rows[..., v]
+        db = dy.sum(axis=(0, 3, 4)).reshape(f)
+    dx = dx.reshape(first_shape)
+    return (
+        np.moveaxis(dx, -3, -1) if channel_axis == -1 else dx,
+        dw.reshape(shapes[1]),
+        db if len(shapes[1]) == 4 else db.reshape(()),
+    )
 
 
 def _plain(a):

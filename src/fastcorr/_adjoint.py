@@ -250,7 +250,7 @@ class _Region:
             if part.is_padded and not _ends_are_finite(out):
                 # Zeros beside dy meet an infinity or NaN in w: without them, in pieces.
                 for piece in self._combined(
-                    *(axis.unpadded() for axis in (part.rows, part.columns))
+                    list(part.rows.unpadded()), list(part.columns.unpadded())
                 ):
                     out = dx[..., piece.rows.positions, piece.columns.positions]
                     self._run_part(piece, dy, w, bias, out, workers)

@@ -167,12 +167,10 @@ class Conv2D:
         self.bias_grad = None if self.bias is None else np.zeros_like(self.bias)
 
     def __repr__(self):
-        C = self.weight.shape[1] * self._options["groups"]
+        F, C_of_group, *kernel_size = np.shape(self.weight)
+        C = C_of_group * self._options["groups"]
         options = "".join(f", {name}={value!r}" for name, value in self._options.items())
-        return (
-            f"Conv2D({C}, {len(self.weight)}, {self.weight.shape[2:]}{options}, "
-            f"bias={self.bias is not None}, dtype={self.weight.dtype})"
-        )
+        return f"Conv2D({C}, {F}, {tuple(kernel_size)}{options}, bias={self.bias is not None})"
 
 
 def _uniform(rng, bound, shape, dtype):
