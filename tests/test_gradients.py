@@ -180,7 +180,7 @@ def test_finite_differences(path):
     workers=st.sampled_from([1, 2, None]),
     seed=st.integers(0, 2**16),
 )
-@settings(max_examples=150)
+@settings(max_examples=100)
 def test_adjoint_identity(case, dtype, layouts, out_layouts, workers, seed):
     """<dy, corr(x, w)> = <dx, x> = <dw, w>, exactly: whole numbers in long double."""
     if missing(case, 0) or missing(case, 1):
@@ -218,7 +218,7 @@ def torch():
 @pytest.mark.parametrize("dtype", ["float32", "complex64"])
 def test_pytorch(torch, dtype):
     for stride, dilation, padding, groups in itertools.product(
-        (1, 2, (3, 2)), (1, 2, (1, 3)), (0, 1, (2, 3)), (1, 2, 4)
+        (1, (3, 2)), (1, (1, 3)), (0, (2, 3)), (1, 2, 4)
     ):
         options = {"stride": stride, "dilation": dilation, "padding": padding, "groups": groups}
         dy, x, w = with_dy(Case((2, 4, 9, 10), (8, 4 // groups, 3, 2)), dtype, **options)
@@ -376,8 +376,8 @@ def test_the_bias_gradient_is_added_in_pairs(dtype):
 @pytest.mark.parametrize("place", ["dy", "x", "w"])
 @pytest.mark.parametrize("mode", ["constant", "symmetric"])
 def test_nan_and_infinity_are_where_the_definition_puts_them(place, value, mode):
-    for dtype, stride, dilation, padding in itertools.product(
-        ("float32", "complex64", "longdouble"), (1, 2, 3), (1, 2), (0, 1, ((3, 0), (2, 5)))
+    for dtype, (stride, dilation), padding in itertools.product(
+        ("float32", "complex64"), ((1, 1), (2, 1), (3, 2)), (1, ((3, 0), (2, 5)))
     ):
         options = {
             "stride": stride, "dilation": dilation, "padding": padding, "padding_mode": mode

@@ -2,8 +2,9 @@
 """Fast and correct 2-D cross-correlation for NumPy arrays.
 
 `corr2d` is the operator of convolution layers (padding, stride, dilation, groups, batches) on plain
-arrays; `explain` tells how it would serve a call. `help(fastcorr.corr2d)` is the place to begin.
-`correlate2d` and `convolve2d` are those of `scipy.signal`, with the same arguments and results.
+arrays, `corr2d_backward` its gradients, `corr2d_transpose` its adjoint, `nn.Conv2D` a layer of it;
+`correlate2d` and `convolve2d` are those of `scipy.signal`, with the same arguments and results;
+`explain` tells how it would serve a call. `help(fastcorr.corr2d)` is the place to begin.
 
 The way through the code
 ------------------------
@@ -19,11 +20,18 @@ The folders are the layers, and imports run downwards only::
                 -> store     _kernels/       bias, dtype and layout of y
       <- y
 
-Beside it: `_scipy_api` (SciPy's names, modes and boundaries for the same way), `_padding` (modes as
-index maps), `_shapes` and `_receptive_field` (arithmetic of sizes), `_workers` (how many threads),
-`_algorithms/parallel.pyx` (the only parallel loop, and Ctrl-C), `_algorithms/layout.py` (an axis in
-a window), `_kernels/dispatch.pyx` (which instruction set), `_config` and `__main__` (what this
-machine has, and whether it works).
+Coming back, from y to x::
+
+    corr2d_backward          _gradients.py   the sums over images, and over x times dy
+    corr2d_transpose         _operator.py
+      -> Problem             _adjoint_problem.py
+      -> Adjoint             _adjoint.py     one Plan of the above for each phase of the stride
+
+Beside it: `_scipy_api` (SciPy's names, modes and boundaries for the same way), `nn` (a layer of
+weights and their gradients), `_padding` (modes as index maps), `_shapes` and `_receptive_field`
+(arithmetic of sizes), `_workers` (how many threads), `_algorithms/parallel.pyx` (the only parallel
+loop, and Ctrl-C), `_algorithms/layout.py` (an axis in a window), `_kernels/dispatch.pyx` (which
+instruction set), `_config` and `__main__` (what this machine has, and whether it works).
 
 What every layer keeps
 ----------------------
