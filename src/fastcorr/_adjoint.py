@@ -245,24 +245,12 @@ class _Region:
     def run(self, dy, w, bias, dx, workers):
         """`w` is transposed already: (C, F / G, KH, KW)."""
         for part in self._parts:
-            out = dx[..., part.rows.positions, part.columns.positions]
-            self._run_part(part, dy, w, bias, out, workers)
+            out = part.run(dy, w, bias, dx, workers)
             if part.is_padded and not _ends_are_finite(out):
                 # Zeros beside dy meet an infinity or NaN in w: without them, in pieces.
-                for piece in self._combined(
-                    list(part.rows.unpadded()), list(part.columns.unpadded())
-                ):
-                    out = dx[..., piece.rows.positions, piece.columns.positions]
-                    self._run_part(piece, dy, w, bias, out, workers)
-
-    @staticmethod
-    def _run_part(part, dy, w, bias, out, workers):
-        if part.plan is not None:
-            dy = dy[..., part.rows.outputs, part.columns.outputs]
-            w = w[..., part.rows.taps, part.columns.taps]
-            part.plan.run(dy, w, bias, 0, out, workers)
-        else:  # no output sees these positions
-            out[...] = 0 if bias is None else bias[:, None, None]
+                pieces = list(part.rows.unpadded()), list(part.columns.unpadded())
+                for piece in self._combined(*pieces):
+                    piece.run(dy, w, bias, dx, workers)
 
     def _combined(self, rows, columns):
         problem, (dy_dtype, w_dtype, bias_dtype) = self._problem, self._dtypes
@@ -272,7 +260,7 @@ class _Region:
                 if row.n_positions == 0 or column.n_positions == 0 or self._n_images == 0:
                     continue
                 if row.is_empty or column.is_empty:
-                    yield _Part(row, column, None, False)
+                    yield _Part(row, column, None)
                     continue
                 plan = plan_for(
                     (self._n_images, problem.F, row.n_outputs, column.n_outputs), dy_dtype,
@@ -281,17 +269,31 @@ class _Region:
                     1, (row.padding, column.padding), (row.dilation, column.dilation),
                     problem.groups, "constant", None, problem.method,
                 )  # fmt: skip
-                is_padded = plan.problem.dtype.kind in "fc" and any(row.padding + column.padding)
-                yield _Part(row, column, plan, is_padded)
+                yield _Part(row, column, plan)
 
 
-class _Part(NamedTuple):
+class _Part:
     """Positions of one phase in each axis: one correlation, or zeros where `plan` is None."""
 
-    rows: "_Phase"
-    columns: "_Phase"
-    plan: object
-    is_padded: bool
+    def __init__(self, rows, columns, plan):
+        self.rows, self.columns, self._plan = rows, columns, plan
+        self._dx = ..., rows.positions, columns.positions
+        self._dy = ..., rows.outputs, columns.outputs
+        self._w = ..., rows.taps, columns.taps
+        self.is_padded = (
+            plan is not None
+            and plan.problem.dtype.kind in "fc"
+            and any(rows.padding + columns.padding)
+        )
+
+    def run(self, dy, w, bias, dx, workers):
+        """Write the positions, and return them as a view of dx."""
+        out = dx[self._dx]
+        if self._plan is not None:
+            self._plan.run(dy[self._dy], w[self._w], bias, 0, out, workers)
+        else:  # no output sees these positions
+            out[...] = 0 if bias is None else bias[:, None, None]
+        return out
 
 
 class _Phase(NamedTuple):
@@ -386,7 +388,7 @@ def _phases(positions, n, n_taps, stride, dilation):
 
 def _ends_are_finite(out):
     """Whether the first and the last pixel are: a tap that sees padding sees it in one of them."""
-    return np.isfinite(out[0, :, 0, 0]).all() and np.isfinite(out[0, :, -1, -1]).all()
+    return np.isfinite(out[0, :, (0, -1), (0, -1)]).all()
 
 
 def _transposed(w, groups):

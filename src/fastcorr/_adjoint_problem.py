@@ -8,12 +8,16 @@ the operator checks itself is checked by `_problem.normalise`, with the same tex
 import numpy as np
 
 from fastcorr._problem import Problem, _as_array, _channel_axis, _native, _nchw
-from fastcorr._shapes import as_padding, as_pair, integer, shown
+from fastcorr._shapes import _are_ints, as_padding, as_pair, integer, shown
+
+_FLOATS = frozenset(map(np.dtype, np.typecodes["AllFloat"]))
 
 
 def as_floats(**arrays):
     """Return the arrays as plain native ones of floats or complex numbers."""
     for name, value in arrays.items():
+        if type(value) is np.ndarray and value.dtype in _FLOATS:
+            continue
         arrays[name] = array = _as_array(name, value)
         if array.dtype.kind not in "fc":
             raise TypeError(
@@ -55,6 +59,8 @@ def check_gradient_method(method):
 
 def as_input_shape(value):
     """Return the shape of x as a tuple of ints."""
+    if type(value) is tuple and 2 <= len(value) <= 4 and _are_ints(value, 0):
+        return value
     expected = "the shape of x, a sequence of two to four ints >= 0"
     if isinstance(value, str) or not hasattr(value, "__len__") or not 2 <= len(value) <= 4:
         error = ValueError if hasattr(value, "__len__") else TypeError
