@@ -239,15 +239,16 @@ class _Region:
             (rows, columns), (problem.OH, problem.OW), (problem.KH, problem.KW),
             problem.stride, problem.dilation, strict=True,
         )  # fmt: skip
-        self._axes = [list(_phases(of_axis, n, k, s, d)) for of_axis, n, k, s, d in axes]
-        self._parts = list(self._combined(*self._axes))
+        phases = [list(_phases(of_axis, n, k, s, d)) for of_axis, n, k, s, d in axes]
+        self._parts = list(self._combined(*phases))
 
     def run(self, dy, w, bias, dx, workers):
         """`w` is transposed already: (C, F / G, KH, KW)."""
         for part in self._parts:
             out = part.run(dy, w, bias, dx, workers)
-            if part.is_padded and not _ends_are_finite(out):
-                # Zeros beside dy meet an infinity or NaN in w: without them, in pieces.
+            if part.is_padded and not np.isfinite(out[0, :, 0, 0]).all():
+                # Every pixel sees all taps. If zeros beside dy have met an infinity or NaN among
+                # them, this one shows it: again, in pieces that see no zeros.
                 pieces = list(part.rows.unpadded()), list(part.columns.unpadded())
                 for piece in self._combined(*pieces):
                     piece.run(dy, w, bias, dx, workers)
@@ -384,11 +385,6 @@ def _phases(positions, n, n_taps, stride, dilation):
             first_output=output, n=n, first_tap=(k0 or 0) + max(count - 1, 0) * q, tap_step=-q,
             n_taps=count, dilation=dilation // g,
         )  # fmt: skip
-
-
-def _ends_are_finite(out):
-    """Whether the first and the last pixel are: a tap that sees padding sees it in one of them."""
-    return np.isfinite(out[0, :, (0, -1), (0, -1)]).all()
 
 
 def _transposed(w, groups):

@@ -412,6 +412,8 @@ class _Gradients:
         ]  # fmt: skip
         if not blocks:
             db = np.zeros(problem.F, dy.dtype)
+        elif len(blocks) == 1:
+            db = blocks[0].astype(dy.dtype, copy=False)
         else:
             db = np.stack(blocks, axis=1).sum(axis=1).astype(dy.dtype, copy=False)
         return db if len(problem.w_shape) == 4 else db.reshape(())
