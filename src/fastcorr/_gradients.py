@@ -6,6 +6,7 @@ weight gradient is a correlation of x with dy, and that of the bias a sum of dy.
 shapes alone is planned once and cached.
 """
 
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
@@ -20,7 +21,10 @@ from fastcorr._adjoint_problem import (
     check_gradient_method,
     weight_shape,
 )
-from fastcorr._plan import plan_for
+from fastcorr._algorithms.grad_weight import GradWeight
+from fastcorr._kernels.dispatch import is_kernel_dtype
+from fastcorr._padding import margins
+from fastcorr._plan import _compute_bytes, plan_for
 from fastcorr._problem import cast_padding_value, check_result, normalise, problem_key
 from fastcorr._workers import resolve_workers
 
@@ -420,17 +424,31 @@ class _Gradients:
 
 
 class _WeightGradient:
-    """dw, as correlations of x with dy: images are the channels that are summed.
+    """dw by the compiled algorithm, or as correlations of x with dy in a dtype without kernels.
 
-    For each group, channels of x take the place of images and kernels are those of dy; stride and
-    dilation change places. Complex: dw = sum of conj(x) dy = conj(sum of x conj(dy)).
+    In the latter, images are the channels that are summed: for each group, channels of x take the
+    place of images and kernels are those of dy; stride and dilation change places. Complex:
+    dw = sum of conj(x) dy = conj(sum of x conj(dy)).
     """
 
     def __init__(self, problem, dy_dtype):
         self._problem = problem
         self.dtype = np.result_type(dy_dtype, problem.x_dtype)
-        self._plan = None
-        if problem.N * problem.OH * problem.OW:
+        self._plan = self._compiled = None
+        if is_kernel_dtype(self.dtype):
+            C_of_group = problem.C // problem.groups
+            self._problem = replace(
+                problem, dtype=self.dtype, channels_last=False,
+                x_shape=(problem.N, problem.C, problem.H, problem.W),
+                w_shape=(problem.F, C_of_group, problem.KH, problem.KW),
+                y_shape=(problem.N, problem.F, problem.OH, problem.OW),
+            )  # fmt: skip
+            rows, columns = (
+                margins(problem.padding_mode, n, *padding)
+                for n, padding in zip((problem.H, problem.W), problem.padding, strict=True)
+            )
+            self._compiled = GradWeight(self._problem, rows, columns)
+        elif problem.N * problem.OH * problem.OW:
             self._plan = plan_for(
                 (problem.C // problem.groups, problem.N, problem.H, problem.W), problem.x_dtype,
                 (problem.F // problem.groups, problem.N, problem.OH, problem.OW), dy_dtype,
@@ -441,6 +459,13 @@ class _WeightGradient:
     def run(self, dy, x, dw, padding_value, workers):
         """Write dw (F, C / G, KH, KW) from dy (N, F, OH, OW) and x (N, C, H, W)."""
         problem = self._problem
+        if self._compiled is not None:
+            result = dw if dw.flags.c_contiguous else np.empty(dw.shape, dw.dtype)
+            fill = _compute_bytes(problem, cast_padding_value(padding_value, problem.x_dtype))
+            self._compiled.run(dy, x, result, fill, resolve_workers(workers))
+            if result is not dw:
+                dw[...] = result
+            return
         if self._plan is None:
             dw[...] = 0
             return
