@@ -368,7 +368,8 @@ def explain(
     Parameters
     ----------
     x, w, bias : array_like
-        As in `corr2d`. Only their shapes and dtypes matter.
+        As in `corr2d`. Their shapes and dtypes matter, and of the values those that decide: whether
+        a large kernel is finite, for instance.
     stride, padding, dilation, groups, padding_mode, padding_value, channel_axis, method
         As in `corr2d`.
     out, workers
@@ -412,4 +413,4 @@ def explain(
     cast_padding_value(padding_value, plan.problem.x_dtype)
     check_out(plan.problem, out)
     resolve_workers(workers)
-    return plan
+    return plan.for_values(x, w)

@@ -1,10 +1,22 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The plan: which algorithm serves a problem, and the steps around its run.
 
-`ALGORITHMS` is the one list of algorithms. A plan depends on the problem alone, never on the number
-of threads or on a clock, and is cached; it holds tables of the size of the image's axes, no images.
+`ALGORITHMS` is the one list of algorithms. 'auto' takes the row whose estimated time is shortest. A
+plan depends on the problem alone, never on the number of threads or on a clock, and is cached; it
+holds tables of the size of the image's axes, no images.
+
+What depends on the values of the arrays (the rank of a kernel, NaN in it) is no part of the plan. A
+row whose runner has a method `prepare` is asked at every call::
+
+    prepare(x, w, budget) -> a runner for these arrays, with a `reason` of its own if it has more to
+                             say, or a str: why these values are not for this algorithm
+
+`budget` is the estimated time of what would serve otherwise, in seconds as those of the table;
+infinite for a forced method. After a refusal the next row is asked, and at the end of every list
+stands one that serves any values; where the method is forced, the refusal is a ValueError.
 """
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
@@ -12,6 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastcorr import _costs
 from fastcorr._algorithms import depthwise, gemm, generic, stencil
 from fastcorr._kernels.dispatch import compute_dtype, is_kernel_dtype
 from fastcorr._padding import margins
@@ -20,41 +33,58 @@ from fastcorr._workers import get_workers, resolve_workers
 
 # Never worth a second thread, nor a look at how many there are.
 SERIAL_FLOPS = 100_000
+# A call of less than this takes the definition: no other algorithm begins so fast.
+DIRECT_SECONDS = 30e-6
 
 
 class Algorithm(NamedTuple):
     """One row of the table.
 
-    `unsupported(problem)` is None or says why the algorithm cannot serve the problem; `make` builds
-    it from (problem, rows, columns), the margins of the padded axes.
+    `unsupported(problem)` is None or says why the algorithm cannot serve the problem. `seconds`
+    estimates the time of one thread, for any values that the algorithm may refuse later the
+    shortest; it is asked for supported problems only. `make` builds the runner from (problem, rows,
+    columns), the margins of the padded axes.
     """
 
     name: str
     method: str
     reason: str
     unsupported: Callable[[Problem], str | None]
+    seconds: Callable[[Problem], float]
     make: Callable
 
 
-# In the order of preference.
+# The definition first: the first of several rows with the same time is taken.
 ALGORITHMS = (
     Algorithm(
         "depthwise", "direct", "a kernel for each channel: vectors along the channels",
-        depthwise.unsupported, depthwise.Depthwise,
+        depthwise.unsupported, _costs.depthwise, depthwise.Depthwise,
     ),
     Algorithm(
         "stencil", "direct", "few output channels per group: rows of x in registers",
-        stencil.unsupported, stencil.Stencil,
+        stencil.unsupported, _costs.stencil, stencil.Stencil,
     ),
     Algorithm(
         "gemm", "direct", "many output channels per group: implicit matrix product",
-        gemm.unsupported, gemm.Gemm,
+        gemm.unsupported, _costs.gemm, gemm.Gemm,
     ),
     Algorithm(
         "generic", "direct", "a dtype without kernels: the definition in long double",
-        generic.unsupported, generic.Generic,
+        generic.unsupported, _costs.generic, generic.Generic,
     ),
 )  # fmt: skip
+
+
+class _Way(NamedTuple):
+    """A row that serves a problem, its estimated time and the runner made for the problem."""
+
+    row: Algorithm
+    seconds: float
+    runner: object
+
+    @property
+    def reason(self):
+        return getattr(self.runner, "reason", self.row.reason)
 
 
 class Plan:
@@ -63,9 +93,9 @@ class Plan:
     Attributes
     ----------
     method : str
-        The method taken: 'direct'.
+        The method taken, a name that `corr2d` takes.
     algorithm : str
-        Which of the method's algorithms: 'depthwise', 'stencil', 'gemm' or 'generic'.
+        Which of the method's algorithms, a name in `show_config`.
     kernel : str
         The micro-kernel, as `fc_<dtype>_<operation>_<rows>x<pixels>_<instruction set>`.
     reason : str
@@ -77,7 +107,7 @@ class Plan:
     """
 
     __slots__ = (
-        "_cast", "_is_mixed", "_run", "_runner", "_zero", "algorithm", "flops", "method",
+        "_cast", "_is_mixed", "_run", "_runner", "_ways", "_zero", "algorithm", "flops", "method",
         "problem", "reason",
     )  # fmt: skip
 
@@ -85,27 +115,46 @@ class Plan:
         self.problem = problem
         served, self._cast = _as_served(problem)
         self._is_mixed = (problem.x_dtype.kind == "c") != (problem.w_dtype.kind == "c")
-        supported = [row for row in ALGORITHMS if row.unsupported(served) is None]
-        if problem.method not in ("auto", *(row.method for row in supported)):
-            available = sorted({row.method for row in supported})
-            raise ValueError(
-                f"method = {problem.method!r} does not serve this problem: expected 'auto' or "
-                + " or ".join(map(repr, available))
-            )
-        chosen = supported[0]
-        self.method, self.algorithm, self.reason = chosen.method, chosen.name, chosen.reason
         operations = 8 if problem.dtype.kind == "c" else 2
         self.flops = (
             operations * problem.N * problem.F * (problem.C // problem.groups)
             * problem.KH * problem.KW * problem.OH * problem.OW
         )  # fmt: skip
-        rows, columns = (
-            margins(problem.padding_mode, n, *padding)
-            for n, padding in zip((problem.H, problem.W), problem.padding, strict=True)
-        )
-        self._runner = chosen.make(served, rows, columns)
-        self._run = self._runner.run
+        ways = _ways(problem, served)
+        self._take(ways[0])
+        self._ways = ways if hasattr(self._runner, "prepare") else None
         self._zero = _compute_bytes(problem, 0)
+
+    def _take(self, way):
+        self.method, self.algorithm, self.reason = way.row.method, way.row.name, way.reason
+        self._runner = way.runner
+        self._run = way.runner.run
+
+    def _way_for(self, x, w):
+        """The way that the values of x and w, of the dtypes served, allow."""
+        is_forced = self.problem.method != "auto"
+        for i, way in enumerate(self._ways):
+            if not hasattr(way.runner, "prepare"):
+                return way
+            later = [other.seconds for other in self._ways[i + 1 :]]
+            prepared = way.runner.prepare(x, w, np.inf if is_forced else min(later))
+            if not isinstance(prepared, str):
+                return way._replace(runner=prepared)
+        raise ValueError(
+            f"method = {self.problem.method!r} does not serve these values: {prepared}; expected "
+            "'auto'"
+        )
+
+    def for_values(self, x, w):
+        """Return the plan of the way that a call with these arrays takes; they are not computed."""
+        if self._ways is None:
+            return self
+        plan = copy.copy(self)
+        if self._cast is not None:
+            x, w = x.astype(self._cast[0], copy=False), w.astype(self._cast[1], copy=False)
+        plan._take(self._way_for(x, w))
+        plan._ways = None
+        return plan
 
     @property
     def workspace(self):
@@ -162,11 +211,46 @@ class Plan:
         else:
             y = out
         if y.size:
-            self._run(x, w, bias, y, fill, workers)
+            run = self._run if self._ways is None else self._way_for(x, w).runner.run
+            run(x, w, bias, y, fill, workers)
         if out is None or y is out:
             return y
         out[...] = y
         return out
+
+
+def _ways(problem, served):
+    """The ways to try, fastest first; the last one serves any values unless the method is forced.
+
+    ValueError where the forced method cannot serve the problem.
+    """
+    refusals = [(row, row.unsupported(served)) for row in ALGORITHMS]
+    rows = [row for row, why in refusals if why is None and problem.method in ("auto", row.method)]
+    if not rows:
+        why = [text for row, text in refusals if row.method == problem.method]
+        available = sorted({row.method for row, why in refusals if why is None})
+        raise ValueError(
+            f"method = {problem.method!r} does not serve this problem"
+            + (f" ({'; '.join(why)})" if why else "")
+            + ": expected 'auto' or "
+            + " or ".join(map(repr, available))
+        )
+    timed = []
+    for row in rows:  # those of 'direct' come first
+        fastest = min((seconds for _, seconds in timed), default=np.inf)
+        if row.method == "direct" or problem.method != "auto" or fastest >= DIRECT_SECONDS:
+            timed.append((row, row.seconds(served)))
+    timed.sort(key=lambda pair: pair[1])
+    margins_of_axes = [
+        margins(problem.padding_mode, n, *padding)
+        for n, padding in zip((problem.H, problem.W), problem.padding, strict=True)
+    ]
+    ways = []
+    for row, seconds in timed:
+        ways.append(_Way(row, seconds, row.make(served, *margins_of_axes)))
+        if not hasattr(ways[-1].runner, "prepare"):
+            break
+    return ways
 
 
 def _as_served(problem):
