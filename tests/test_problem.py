@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import fastcorr
+from fastcorr._plan import ALGORITHMS
 from fastcorr._problem import (
     METHODS,
     Problem,
@@ -382,7 +383,7 @@ def test_long_values_are_cut_in_texts():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_is_served_or_refused_by_name(method):
-    if method in ("auto", "direct"):
+    if method in ("auto", "direct", *(row.method for row in ALGORITHMS)):
         assert fastcorr.explain(**GOOD, method=method).method in METHODS[1:]
     else:
         with pytest.raises(ValueError, match=f"method = '{method}'"):

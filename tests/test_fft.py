@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""method='fft': every option beside the definition, the contract of 'auto', memory, determinism.
+
+Small problems never take transforms by themselves; the fixture `fft_first` makes 'auto' prefer
+them, with all its certificates and repairs.
+"""
+
+import sys
+
+import numpy as np
+import pytest
+from cases import ALL, Case, normal, normal_arrays, whole_arrays
+from contract import check, check_bits, definition, roundoff
+
+import fastcorr
+from fastcorr import _plan
+from fastcorr._algorithms import fft
+
+OPTIONS = [
+    Case((40, 50), (13, 9)),
+    Case((40, 50), (13, 9), {"padding": "full"}),
+    Case((40, 50), (13, 8), {"padding": ((3, 0), (11, 40)), "padding_value": -2}),
+    Case((9, 7), (23, 31), {"padding": "same"}),
+    Case((9, 7), (23, 31), {"padding": "same", "padding_mode": "wrap"}),
+    Case((3, 2, 9, 17), (4, 1, 5, 6), {"padding": 30, "padding_mode": "wrap", "groups": 2}),
+    Case((20, 21), (20, 21), {"padding": "full", "padding_mode": "wrap"}),
+    Case((40, 50), (13, 9), {"padding": "full", "padding_mode": "reflect"}),
+    Case((6, 5), (13, 9), {"padding": "full", "padding_mode": "symmetric"}),
+    Case((40, 50), (13, 9), {"padding": 20, "padding_mode": "edge", "stride": (2, 3)}),
+    Case((40, 50), (13, 9), {"padding": "same", "stride": (5, 1)}),
+    Case((2, 40, 50), (3, 2, 5, 4), {"padding": "same", "stride": (7, 9)}),
+    Case((40, 50), (7, 5), {"padding": "full", "dilation": (3, 4)}),
+    Case((40, 50), (7, 5), {"padding": "same", "dilation": (2, 6), "stride": (4, 3)}),
+    Case((2, 6, 19, 23), (8, 3, 7, 5), {"groups": 2, "padding": 3}),
+    Case((2, 19, 23, 6), (8, 3, 7, 5), {"groups": 2, "padding": 3, "channel_axis": -1}),
+    Case((5, 1, 300), (2, 5, 1, 200)),
+    Case((300, 1), (200, 1), {"padding": "same"}),
+    Case((1, 1), (1, 1)),
+    Case((4, 0), (3, 3), {"padding": 2}),
+    Case((0, 2, 9, 9), (3, 2, 4, 4)),
+]
+FLOATS = [np.float16, np.float32, np.float64, np.longdouble, np.complex64, np.complex128]
+by_option = pytest.mark.parametrize("case", OPTIONS, ids=str)
+by_dtype = pytest.mark.parametrize("dtype", FLOATS, ids=lambda d: d.__name__)
+
+
+@pytest.fixture
+def fft_first(monkeypatch):
+    rows = [row._replace(seconds=lambda p: 0.0) if row.name == "fft" else row for row in ALGORITHMS]
+    monkeypatch.setattr(_plan, "ALGORITHMS", (rows[-1], *rows[:-1]))
+    monkeypatch.setattr(_plan, "DIRECT_SECONDS", -1.0)
+    _plan.plan_for.cache_clear()
+    yield
+    _plan.plan_for.cache_clear()
+
+
+ALGORITHMS = sorted(_plan.ALGORITHMS, key=lambda row: row.name == "fft")
+
+
+@pytest.fixture
+def small_tiles(monkeypatch):
+    """Let an image of a few hundred pixels have several tiles, and a tile several steps."""
+    monkeypatch.setattr(fft, "TILES_BYTES", 2**14)
+    monkeypatch.setattr(fft, "STEP", 2**7)
+    fft._grid.cache_clear()
+    _plan.plan_for.cache_clear()
+    yield
+    fft._grid.cache_clear()
+    _plan.plan_for.cache_clear()
+
+
+def check_norm(x, w, bias=None, **options):
+    """Assert the bound of a forced 'fft', over the whole call: no output is certified."""
+    y = fastcorr.corr2d(x, w, bias, method="fft", **options)
+    exact, magnitude, dtype = definition(x, w, bias, **options)
+    assert (y.dtype, y.shape) == (dtype, exact.shape)
+    allowed = 16 * roundoff(dtype) * magnitude.max(initial=0)
+    assert np.abs(y - exact).max(initial=0) <= allowed
+
+
+@by_dtype
+@by_option
+def test_every_option(case, dtype):
+    x, w = normal_arrays(case, dtype)
+    check_norm(x, w, **case.options)
+    bias = np.arange(1, 1 + case.w[0] if len(case.w) == 4 else 2).astype(dtype)
+    check_norm(x, w, bias * (1 - 2j) if np.dtype(dtype).kind == "c" else bias, **case.options)
+
+
+@by_dtype
+@by_option
+def test_tile_edges(small_tiles, case, dtype):
+    check_norm(*normal_arrays(case, dtype), **case.options)
+
+
+def test_the_small_tiles_are_several(small_tiles):
+    grid = fft._grid(fastcorr.explain(*normal_arrays(OPTIONS[0], "d"), method="fft").problem, True)
+    assert grid.rows.count * grid.columns.count > 1
+
+
+@by_dtype
+@by_option
+def test_auto_keeps_the_contract(fft_first, case, dtype):
+    check(*normal_arrays(case, dtype), **case.options)
+
+
+@pytest.mark.parametrize("case", ALL[::40], ids=str)
+def test_shapes_of_every_kind(case):
+    for dtype in ("f", "D"):
+        check_norm(*whole_arrays(case, dtype), **case.options)
+
+
+@pytest.mark.parametrize("kinds", ["dF", "Fd", "fd", "df", "hd", "dB", "eg"])
+def test_mixed_dtypes(kinds):
+    rng = np.random.default_rng(0)
+    x, w = (
+        rng.integers(0, 9, shape).astype(kind) + (1j if kind == "F" else 0)
+        for kind, shape in zip(kinds, ((30, 31), (7, 8)), strict=True)
+    )
+    x, w = x.astype(kinds[0]), w.astype(kinds[1])
+    bias = np.array([0.5 + (1j if "F" in kinds else 0)])
+    check_norm(x, w, bias, padding=3, padding_value=2)
+
+
+def test_integers_are_refused():
+    x, w = np.ones((40, 40), np.int16), np.ones((9, 9), np.int16)
+    with pytest.raises(ValueError, match=r"method = 'fft' .*integers.*'direct'"):
+        fastcorr.corr2d(x, w, method="fft")
+
+
+def test_out_and_views():
+    rng = np.random.default_rng(0)
+    x, w = rng.random((60, 70))[::-2, ::-1], rng.random((9, 22))[:, ::2]
+    expected = fastcorr.corr2d(x, w, method="fft", padding="same")
+    out = np.zeros((60, 70))[::-2]
+    assert fastcorr.corr2d(x, w, method="fft", padding="same", out=out) is out
+    np.testing.assert_array_equal(out, expected)
+    fastcorr.corr2d(x, w, method="fft", padding="same", out=x)
+    np.testing.assert_array_equal(x, expected)
+
+
+# The contract of 'auto' on what transforms are bad at
+
+SHAPES = [Case((90, 100), (31, 31)), Case((2, 3, 40, 60), (2, 3, 15, 15), {"padding": "full"})]
+
+
+def zeros_beside_signal(x, w, rng):
+    x[..., 20:, :] = 0
+
+
+def sparse(x, w, rng):
+    x *= rng.random(x.shape) < 1e-3
+
+
+def sky(x, w, rng):
+    x[...] = 100 + 10 * x
+    x.reshape(-1)[x.size // 2] = 1e12
+
+
+def star_in_the_dark(x, w, rng):
+    x *= 1e-6
+    x.reshape(-1)[x.size // 2] = 1e9
+
+
+def tiny_beside_huge(x, w, rng):
+    x[..., : x.shape[-1] // 2] *= 1e-15
+    x[..., x.shape[-1] // 2 :] *= 1e15
+
+
+def checkerboards(x, w, rng):
+    for a in (x, w):
+        even = np.indices(a.shape[-2:]).sum(axis=0) % 2
+        a *= even if a is x else 1 - even
+
+
+def sparse_kernel(x, w, rng):
+    w *= rng.random(w.shape) < 0.02
+
+
+def vanishing(x, w, rng):
+    x *= 1e-30
+    x *= x
+
+
+def ramp(x, w, rng):
+    x[...] = np.geomspace(1, 1e-9, x.shape[-1])
+
+
+def constant(x, w, rng):
+    x[...], w[...] = 0.1, 0.7
+
+
+HOSTILE = [
+    zeros_beside_signal, sparse, sky, star_in_the_dark, tiny_beside_huge, checkerboards,
+    sparse_kernel, vanishing, ramp, constant,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("spoil", HOSTILE, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64], ids=lambda d: d.__name__)
+@pytest.mark.parametrize("case", SHAPES, ids=str)
+def test_hostile_data(fft_first, case, dtype, spoil):
+    rng = np.random.default_rng(1)
+    x, w = normal_arrays(case, dtype)
+    spoil(x, w, rng)
+    check(x, w, units=64, **case.options)
+
+
+def test_forced_transforms_would_not_pass():
+    """So the data above are hostile enough to need certificates."""
+    x, w = normal_arrays(SHAPES[0], "d")
+    star_in_the_dark(x, w, None)
+    exact, magnitude, _ = definition(x, w)
+    y = fastcorr.corr2d(x, w, method="fft")
+    assert (np.abs(y - exact) > 1e4 * roundoff(y.dtype) * magnitude).any()
+
+
+@pytest.mark.parametrize("method", ["auto", "fft"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
+def test_nan_and_inf_stand_where_the_definition_puts_them(fft_first, method, dtype):
+    for case in (OPTIONS[1], OPTIONS[4], OPTIONS[9], OPTIONS[13], OPTIONS[14]):
+        x, w = whole_arrays(case, dtype)
+        for value in (np.nan, np.inf, -np.inf):
+            spoiled = x.copy()
+            spoiled.reshape(-1)[[1, x.size // 2]] = value
+            check(spoiled, w, method=method, **case.options)
+        spoiled.reshape(-1)[[3, x.size // 3]] = np.nan, np.inf
+        check(spoiled, w, method=method, **case.options)
+        spoiled = w.copy()
+        spoiled.reshape(-1)[w.size // 2] = np.inf
+        check(x, spoiled, method=method, **case.options)
+    x, w = whole_arrays(OPTIONS[0], dtype)
+    check(x, w, method=method, padding=3, padding_value=np.nan)
+
+
+def test_a_finite_number_near_the_largest():
+    x, w = normal_arrays(Case((50, 60), (20, 20)), "d")
+    x[3, 4] = 1e300
+    check(x, w, method="auto", units=64)
+    check(x, w * 1e-200, method="fft", units=64)
+
+
+def test_explain_tells_of_the_kernel_that_is_refused(fft_first):
+    x, w = normal_arrays(OPTIONS[0], "d")
+    assert fastcorr.explain(x, w).method == "fft"
+    assert "transforms of" in fastcorr.explain(x, w).reason
+    w[0, 0] = np.nan
+    assert fastcorr.explain(x, w).method == "direct"
+
+
+# Determinism and memory
+
+
+@pytest.mark.parametrize("method", ["auto", "fft"])
+@pytest.mark.parametrize("case", OPTIONS[10:16], ids=str)
+def test_any_number_of_workers(fft_first, small_tiles, method, case):
+    x, w = normal_arrays(case, "d")
+    x.reshape(-1)[: x.size // 3] *= 1e-9  # some outputs are repaired
+    alone = fastcorr.corr2d(x, w, method=method, workers=1, **case.options)
+    for workers in (2, 3, 7):
+        check_bits(fastcorr.corr2d(x, w, method=method, workers=workers, **case.options), alone)
+
+
+@pytest.mark.parametrize("method", ["auto", "fft"])
+def test_an_image_alone_and_in_a_batch(fft_first, small_tiles, method):
+    rng = np.random.default_rng(0)
+    x, w = normal((4, 3, 40, 50), "f", rng), normal((5, 3, 9, 9), "f", rng)
+    x[1, :, :20], x[2, 1, 7, 7] = 0, np.nan
+    y = fastcorr.corr2d(x, w, padding="same", method=method)
+    for i in range(4):
+        check_bits(fastcorr.corr2d(x[i], w, padding="same", method=method, workers=1), y[i])
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("problem", ["fft_one_channel", "fft_many_channels"])
+def test_64_megabytes_at_most(child, problem):
+    result = child("peak_memory", problem, 2)
+    if result is None:
+        pytest.skip("/proc/self/clear_refs cannot be written here")
+    assert result["extra"] <= 64 * 2**20, result
+    assert result["workspace"] <= 64 * 2**20, result
