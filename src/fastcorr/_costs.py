@@ -5,20 +5,35 @@ Seconds of one thread, from the problem alone. Only the proportions between meth
 machine's constants serve others of its kind.
 """
 
+import numpy as np
+
+from fastcorr._kernels.dispatch import is_kernel_dtype
+
+
+# Seconds of one thread: per multiplication in float32 (twice that in double), per output, per call.
+# EPYC 9004, AVX-512, 2026-11, benchmarks/regret.py --fit
+STENCIL = 1 / 36e9, 0.4e-9, 2e-6
+GEMM = 1 / 48e9, 1.0e-9, 3e-6
+# gemm fills its registers with rows of kernels: few of them leave it waiting for loads.
+GEMM_OF_FEW = {1: 2.2, 2: 1.3}
+
 
 def stencil(problem):
     """Seconds of the stencil algorithm."""
-    return _terms(problem) / 40e9
+    term, output, call = STENCIL
+    return _widening(problem) * (term * _terms(problem) + output * _outputs(problem)) + call
 
 
 def gemm(problem):
     """Seconds of the implicit matrix product."""
-    return _terms(problem) / (45e9 if problem.F // problem.groups > 2 else 10e9)
+    term, output, call = GEMM
+    term *= GEMM_OF_FEW.get(problem.F // problem.groups, 1.0)
+    return _widening(problem) * (term * _terms(problem) + output * _outputs(problem)) + call
 
 
 def generic(problem):
-    """Seconds of the definition in long double."""
-    return _terms(problem) * 2e-9
+    """Seconds of the definition in long double; where there are kernels, they are faster."""
+    return np.inf if is_kernel_dtype(problem.dtype) else _terms(problem) * 2e-9
 
 
 def _terms(problem):
@@ -27,3 +42,13 @@ def _terms(problem):
         problem.N * problem.F * (problem.C // problem.groups)
         * problem.KH * problem.KW * problem.OH * problem.OW
     )  # fmt: skip
+
+
+def _outputs(problem):
+    return problem.N * problem.F * problem.OH * problem.OW
+
+
+def _widening(problem):
+    """Time by that of float32: half as many numbers fill a vector, a complex product is four."""
+    operands = (problem.x_dtype.kind == "c") + (problem.w_dtype.kind == "c")
+    return 2**operands * (2 if problem.dtype.char in "dDlLqQ" else 1)

@@ -32,8 +32,8 @@ PROBLEMS = {
     "views": ("f", (128, 56, 56), (128, 128, 3, 3), SAME),
     "batch": ("f", (64, 64, 14, 14), (256, 64, 3, 3), SAME),
     "stride": ("f", (64, 224, 224), (64, 64, 3, 3), {"stride": 2, "padding": "same"}),
-    "fft_one_channel": ("d", (3000, 3000), (129, 129), {"method": "fft"}),
-    "fft_many_channels": ("f", (16, 600, 600), (32, 16, 65, 65), {"method": "fft"}),
+    "fft_one_channel": ("d", (2000, 2000), (99, 99), {"method": "fft"}),
+    "fft_many_channels": ("f", (8, 400, 400), (12, 8, 65, 65), {"method": "fft"}),
     "dilation": ("f", (64, 100, 100), (64, 64, 3, 3), {"dilation": 12}),
 }
 

@@ -25,9 +25,14 @@ relative to the tile's largest numbers, not to each output's terms. A forced 'ff
 bound of |x| * |w|; where that is not enough, |x| * |w| is computed in the same way for half the
 cost. Outputs that are too small for the error are computed again from the definition, as are all
 that see an infinity. For float32 the certificate is the bound above; for float64 that would refuse
-everything, and it is that of rounding errors which are independent of each other, ::
+everything, and it is ::
 
-    max |y - exact| <= TYPICAL_ERROR u sqrt(log2(n)) rms(x) ||w||_1
+    max |y - exact| <= u sqrt(log2(n)) (TYPICAL_ERROR rms(x) ||w||_1 + PEAK_ERROR max(|x| * |w|))
+
+The form of the first is that of a theorem, the second supposes rounding errors that are independent
+of each other; the constants of both are measured, not proven. In tiles of 64x64 to 600x640 points
+and kernels of 3x3 to 41x41, of ten kinds each (normal, positive, constant, half empty, one point, a
+star 10^12 above the rest, 18 decades, ramps, waves), the largest were 0.30, 2.4 and 0.9.
 
 .. [1] N. J. Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., chapter 24, 2002.
 """
@@ -46,10 +51,10 @@ from scipy import fft
 from fastcorr._algorithms import gemm, generic, stencil
 from fastcorr._kernels.dispatch import compute_dtype
 
-NORM_ERROR = 6.0
-TYPICAL_ERROR = 3.0
+NORM_ERROR = 1.0
+TYPICAL_ERROR, PEAK_ERROR = 3.0, 1.5
 # Of the 16 u and 64 u that 'auto' promises, what the transforms may use.
-UNITS_OF_SINGLE = 8
+UNITS_OF_SINGLE = 12
 UNITS_OF_DOUBLE = 48
 
 # Memory, in bytes: of all tiles at work together, and of the spectra of w.
@@ -364,7 +369,7 @@ class Fft:
         return np.conjugate(spectrum, out=spectrum)
 
     def _image_spectrum(self, call, tile, i, is_clean, magnitude=None, scale=1):
-        """The spectrum of a tile's channel and phase, and its sum of squares.
+        """The spectrum of a tile's channel and phase, its sum of squares and largest number.
 
         The sum is NaN or infinite where the numbers are too large, or too small, to tell.
         """
@@ -379,7 +384,7 @@ class Fft:
         spectrum[:lo] = spectrum[hi:] = 0
         step = max(STEP // grid.columns.n, 1)
         starts = range(lo, hi, step)
-        sums = [0.0] * len(starts)
+        sums, peaks = [0.0] * len(starts), [0.0] * len(starts)
 
         def transform(k):
             first = starts[k]
@@ -392,12 +397,13 @@ class Fft:
                 part = (np.abs(part) * scale).astype(magnitude)
             else:
                 sums[k] = _sum_of_squares(part)
+                if self.is_certified and self.is_double:
+                    peaks[k] = np.abs(part).max()
             spectrum[first : first + here.n] = _transform_rows(part)
 
         _each(transform, range(len(starts)), call.workers)
         _transform_columns(fft.fft, spectrum, call.workers)
-        total = sum(sums)
-        return spectrum, total
+        return spectrum, sum(sums), max(peaks, default=0)
 
     def _stretch(self, axis, first, phase, n_outputs, cut):
         """The padded positions that a tile sees in a phase of the stride."""
@@ -418,11 +424,14 @@ class Fft:
 
         Numbers near the largest count as infinite: their squares would be.
         """
-        kept, energies = {}, np.zeros(self.n_spectra, self.work.char.lower())
+        kept = {}
+        energies, peaks = np.zeros((2, self.n_spectra), self.work.char.lower())
         extreme = nan = None
         if is_clean:
             extreme = self._touched(call, tile, _is_extreme)
-            nan = self._touched(call, tile, np.isnan) & (not self.is_complex)
+            nan = np.zeros_like(extreme)
+            if not self.is_complex and self.problem.dilation == (1, 1):  # else see the definition
+                nan = self._touched(call, tile, np.isnan)
         are_used_again = bool(block.spectra) and len(block.f) > 1
 
         def sources():
@@ -430,7 +439,7 @@ class Fft:
                 if i in kept:
                     yield kept[i]
                     continue
-                source, energies[i] = self._image_spectrum(call, tile, i, is_clean)
+                source, energies[i], peaks[i] = self._image_spectrum(call, tile, i, is_clean)
                 if are_used_again:
                     kept[i] = source
                 yield source
@@ -440,14 +449,14 @@ class Fft:
             total = self._sum_of_products(call, block, f, sources(), are_used_again)
             if not is_clean and not np.isfinite(energies).all():
                 return False
-            error, needed = self._limits(call, block, f, energies)
+            error, needed = self._limits(call, block, f, energies, peaks)
             doubtful = self._store(call, tile, f, total, error + needed)
             call.spare.append(total)
             if is_clean:
                 tile.outputs(f)[nan] = np.nan
                 doubtful = extreme & ~nan if doubtful is None else (doubtful | extreme) & ~nan
             if doubtful is not None:
-                self._settle(call, block, tile, f, doubtful, extreme, needed, energies, magnitudes)
+                self._settle(call, block, tile, f, doubtful, extreme, energies, peaks, magnitudes)
         call.spare.extend(kept.values())
         return True
 
@@ -484,21 +493,25 @@ class Fft:
         except IndexError:
             return _new_spectrum(call.grid, self.work)
 
-    def _limits(self, call, block, f, energies):
-        """(the error of y, the least |x| * |w| with which it keeps the contract) in a tile."""
-        grid, k = call.grid, f - block.f.start
-        points = grid.rows.n * grid.columns.n
-        levels = math.log2(points + 1)
-        energies = energies.reshape(self.channels, -1).sum(axis=-1)
+    def _limits(self, call, block, f, energies, peaks, magnitude=None):
+        """(the error of y, the least |x| * |w| with which it keeps the contract) in a tile.
+
+        `magnitude` is the tile's largest |x| * |w|, where that is known.
+        """
+        k, points = f - block.f.start, call.grid.rows.n * call.grid.columns.n
+        levels = math.log2(points + 1) + 2 * math.isqrt(self.n_spectra)  # and the sum over channels
         u_work, u = (np.finfo(dtype).eps / 2 for dtype in (self.work, self.problem.dtype))
-        if self.is_double:
-            levels += 2 * math.isqrt(self.n_spectra)  # of the sum over channels
-            error = TYPICAL_ERROR * u_work * math.sqrt(levels / points)
-            error = error * (np.sqrt(energies) * block.sums[k]).sum()
-            return error, error / (UNITS_OF_DOUBLE * u)
-        levels += 2 * math.isqrt(self.n_spectra)
-        error = NORM_ERROR * u_work * levels * (np.sqrt(energies) * block.norms[k]).sum()
-        return error, error / (UNITS_OF_SINGLE * u)
+        lengths = np.sqrt(energies.reshape(self.channels, -1).sum(axis=-1))
+        norms = (lengths * block.norms[k]).sum()
+        if not self.is_double:
+            error = NORM_ERROR * u_work * levels * norms
+            return error, error / (UNITS_OF_SINGLE * u)
+        if magnitude is None:
+            magnitude = (peaks.reshape(self.channels, -1).max(axis=-1) * block.sums[k]).sum()
+        mean = (lengths * block.sums[k]).sum() / math.sqrt(points)
+        error = TYPICAL_ERROR * mean + PEAK_ERROR * min(magnitude, norms)
+        error = error * u_work * math.sqrt(levels)
+        return error, error / (UNITS_OF_DOUBLE * u)
 
     def _store(self, call, tile, f, total, limit):
         """Transform back and write the outputs; return where they are below `limit`, or None."""
@@ -538,10 +551,10 @@ class Fft:
 
     # Certificates and repairs
 
-    def _settle(self, call, block, tile, f, doubtful, extreme, needed, energies, magnitudes):
+    def _settle(self, call, block, tile, f, doubtful, extreme, energies, peaks, magnitudes):
         """Make sure of the outputs that the transforms may have left too inexact."""
         if self.is_certified and np.count_nonzero(doubtful) > FEW:
-            is_large = self._magnitude_is(call, block, tile, f, needed, energies, magnitudes)
+            is_large = self._is_large(call, block, tile, f, energies, peaks, magnitudes)
             doubtful &= ~is_large if extreme is None else ~is_large | extreme
             if np.count_nonzero(doubtful) > FEW:
                 zero = doubtful & ~self._touched(call, tile, np.bool_)
@@ -567,10 +580,10 @@ class Fft:
 
         _each(repair, places, call.workers)
 
-    def _magnitude_is(self, call, block, tile, f, needed, energies, magnitudes):
-        """Where |x| * |w| is at least `needed`; computed in the other precision."""
+    def _is_large(self, call, block, tile, f, energies, peaks, magnitudes):
+        """Where |x| * |w| is large enough for the contract; computed in the other precision."""
         work = np.dtype(np.float32 if self.is_double else np.float64)
-        norm = np.sqrt(energies.sum())
+        grid, norm = call.grid, np.sqrt(energies.sum())
         if not 0 < norm < np.inf:
             return np.zeros((tile.rows, tile.columns), bool)
         scale, largest = float(1 / norm), float(np.abs(call.w[f]).max())
@@ -578,7 +591,7 @@ class Fft:
         for i in range(self.n_spectra):
             source = magnitudes.get(i)
             if source is None:
-                source, _ = self._image_spectrum(call, tile, i, True, work, scale)
+                source, _, _ = self._image_spectrum(call, tile, i, True, work, scale)
                 if len(block.f) > 1 and block.spectra:
                     magnitudes[i] = source
             weights = block.magnitudes.get((f, i))
@@ -588,11 +601,14 @@ class Fft:
                     block.magnitudes[f, i] = weights
             total = source * weights if total is None else total + source * weights
         _transform_columns(fft.ifft, total, call.workers)
-        total = fft.irfft(total[: tile.rows], call.grid.columns.n, axis=1)[:, : tile.columns]
-        levels = math.log2(call.grid.rows.n * call.grid.columns.n + 1)
-        k = f - block.f.start
-        error = NORM_ERROR * np.finfo(work).eps / 2 * levels * block.norms[k].sum() / largest
-        return total >= float(needed / norm / largest) + error
+        total = fft.irfft(total, grid.columns.n, axis=1)
+        levels = math.log2(grid.rows.n * grid.columns.n + 1) + 2 * math.isqrt(self.n_spectra)
+        error = block.norms[f - block.f.start].sum() / largest
+        error *= NORM_ERROR * np.finfo(work).eps / 2 * levels
+        unit = norm * largest
+        most = (total.max() + error) * unit
+        _, needed = self._limits(call, block, f, energies, peaks, most)
+        return total[: tile.rows, : tile.columns] >= needed / unit + error
 
     def _touched(self, call, tile, predicate):
         """Where outputs see a position of the padded x, under the kernel or between its taps, with
