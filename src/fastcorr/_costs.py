@@ -9,7 +9,6 @@ import numpy as np
 
 from fastcorr._kernels.dispatch import is_kernel_dtype
 
-
 # Seconds of one thread: per multiplication in float32 (twice that in double), per output, per call.
 # EPYC 9004, AVX-512, 2026-11, benchmarks/regret.py --fit
 STENCIL = 1 / 36e9, 0.4e-9, 2e-6

@@ -71,15 +71,17 @@ FEW = 32
 BLOCK = (16, 64)
 
 # Seconds of one thread (EPYC 9004, 2026-11, benchmarks/regret.py --fit).
-SECONDS_PER_POINT = 0.40e-9  # of a real transform, times log2 of its points
-SECONDS_PER_POINT_PRODUCT = 0.3e-9
-SECONDS_PER_TILE = 150e-6
+SECONDS_PER_POINT = 0.62e-9  # of a real transform, times log2 of its points
+SECONDS_PER_POINT_PRODUCT = 0.5e-9
+SECONDS_PER_TILE = 130e-6
 SECONDS_PER_TRANSFORM = 60e-6
 LARGE = 2**19  # points of a transform that leaves the caches
 LARGE_FACTOR = 1.5
 SLOW_LENGTH_FACTOR = 3.0  # of lengths with large prime factors
 LONG_DOUBLE_FACTOR = 15.0
-CERTIFICATE_FACTOR = 1.5  # of float64 under 'auto'
+CERTIFICATE_FACTOR = 1.9  # of double under 'auto'
+SECONDS_PER_REPAIRED_TERM = 1 / 12e9
+LEAST_SHARE = 0.35  # of a kernel on the image, for random numbers to be certified in double
 
 
 def unsupported(problem):
@@ -91,7 +93,28 @@ def unsupported(problem):
 
 def seconds(problem):
     """Estimated seconds of one thread."""
-    return _grid(problem, True).seconds
+    time = _grid(problem, True).seconds
+    if problem.method == "auto" and problem.dtype.char in "dD":
+        terms = problem.N * problem.F * problem.OH * problem.OW
+        terms *= problem.C // problem.groups * problem.KH * problem.KW
+        time += _uncertain_share(problem) * terms * SECONDS_PER_REPAIRED_TERM
+    return time
+
+
+def _uncertain_share(problem):
+    """The share of outputs that see so much of a zero padding that they fail in double."""
+    if problem.padding_mode != "constant":
+        return 0.0
+    shares = []
+    for size, n, taps, (before, _), stride, dilation in zip(
+        (problem.H, problem.W), (problem.OH, problem.OW), (problem.KH, problem.KW),
+        problem.padding, problem.stride, problem.dilation, strict=True,
+    ):  # fmt: skip
+        first = np.linspace(0, n - 1, 65) * stride - before
+        reach = (taps - 1) * dilation + 1
+        inside = np.minimum(first + reach, size) - np.maximum(first, 0)
+        shares.append(np.maximum(inside, 0) / reach)
+    return float(np.mean(np.multiply.outer(*shares) < LEAST_SHARE))
 
 
 class _Axis(NamedTuple):
@@ -177,7 +200,7 @@ def _grid(problem, zero_fill):
         factor *= LONG_DOUBLE_FACTOR
     of_tile = (spectra + kernels) * work + spectra * kernels * points * SECONDS_PER_POINT_PRODUCT
     if problem.method == "auto" and problem.dtype.char in "dDgG":
-        of_tile *= CERTIFICATE_FACTOR
+        of_tile = CERTIFICATE_FACTOR * (of_tile + SECONDS_PER_TILE)
     of_call = problem.N * problem.groups * tiles * (of_tile * factor + SECONDS_PER_TILE)
     of_call += problem.F * spectra * work * factor
     item = _work_dtype(problem).itemsize
@@ -802,13 +825,16 @@ def _multiply(a, b, out, workers):
 
 
 def _add_product(a, b, out, workers):
-    step = max(STEP // a.shape[1], 1)
+    step = max(STEP // 8 // a.shape[1], 1)  # the product stays in the cache
 
     def some(first):
-        here = slice(first, first + step)
-        out[here] += a[here] * b[here]
+        product = np.empty((step, a.shape[1]), out.dtype)
+        for row in range(first, min(first + 8 * step, len(a)), step):
+            here = slice(row, row + step)
+            part = np.multiply(a[here], b[here], out=product[: len(a[here])])
+            np.add(out[here], part, out=out[here])
 
-    _each(some, range(0, len(a), step), workers)
+    _each(some, range(0, len(a), 8 * step), workers)
 
 
 def _direct(problem, rows, columns):
