@@ -11,7 +11,9 @@ accuracy ('direct', and what 'auto' may take). The goal: 1.15 for 95 of 100 case
 
 --fit prints, for each row of `_plan.ALGORITHMS`, how many times longer it took than estimated
 (the median, and the range over the cases). Multiply the row's constants by the median until all are
-near 1; a range that is wide within a row calls for a better formula.
+near 1; a range that is wide within a row calls for a better formula. It times one thread; the
+estimate of 'fft' holds its SHARING_FACTOR, so its ratio should be 1 / SHARING_FACTOR. That factor
+is the loss with two threads: raise it until the regret without --fit is even.
 """
 
 import argparse

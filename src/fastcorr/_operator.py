@@ -87,9 +87,12 @@ def corr2d(
     channel_axis : None or -1, default: None
         None if the channels of x come first, -1 if they come last; then those of y do, too. `w`
         has the same shape in both cases.
-    method : {'auto', 'direct'}, default: 'auto'
-        How to compute the sums. 'auto' takes the fastest method that keeps the accuracy described
-        below. 'direct' evaluates the definition. The dtype of y does not depend on it.
+    method : {'auto', 'direct', 'fft'}, default: 'auto'
+        How to compute the sums. 'auto' takes the method that should be fastest and keeps the
+        accuracy described below. 'direct' evaluates the definition. 'fft' multiplies transforms of
+        overlapping tiles, for large kernels of floats and complex numbers; where it is asked for
+        by name, its error is relative to the largest numbers of a tile (see Notes). The dtype of y
+        does not depend on the method.
     out : ndarray, optional
         Where to write y: an array with the shape and dtype of y. It may be a strided view and may
         overlap the inputs. Its content is undefined if the call is interrupted.
@@ -142,7 +145,8 @@ def corr2d(
     -----
     A call takes ``2 N F OH OW (C / G) KH KW`` floating-point operations, reads x and w and writes
     y. The padding is never made: beyond y and, where `out` overlaps an input, one copy of y, the
-    working memory is at most a few MB (`explain` tells).
+    working memory is at most a few MB (`explain` tells). 'fft' works with up to about 64 MB, and
+    with a few times the image where the kernel is about as large as it.
 
     With 'auto', ``|y - exact| <= 16 u (|x| * |w|)`` for ordinary data, and 64 u for data of the
     greatest range, where u is the unit roundoff of the dtype of y and * stands for this operator.
@@ -150,6 +154,12 @@ def corr2d(
     The padding takes part as the definition says: 0 times an infinity or NaN in `w` is NaN at the
     border, too. The sums are added in an order that only the shapes determine, so y is bitwise the
     same for any number of workers.
+
+    A forced 'fft' keeps ``|y - exact| <= u log2(n) ||x|| ||w||`` in tiles of n points instead, with
+    Euclidean norms over the tile and, for float16 and float32, the u of float64 before y is
+    rounded. So outputs much smaller than the largest ones of their tile lose digits. NaN and
+    infinities stand where the definition puts them, with every method. Under 'auto' each output
+    that transforms leave in doubt is computed again from the definition.
 
     Other threads run during the call, and calls from several threads are safe as long as nobody
     writes to the inputs.

@@ -60,8 +60,11 @@ UNITS_OF_DOUBLE = 48
 # Memory, in bytes: of all tiles at work together, and of the spectra of w.
 TILES_BYTES = 32 * 2**20
 SPECTRA_BYTES = 24 * 2**20
-# Elements of one step of a transform: small enough for a cache, and between two Ctrl-C is seen.
-STEP = 2**15
+# Elements of one step of a transform; between two of them Ctrl-C is seen. Threads wait for each
+# other (the GIL) between steps, so smaller ones do not pay.
+STEP = 2**17
+# Fewer points than this in a tile are one thread's.
+SHARED_POINTS = 2**19
 # Numbers whose squares, and sums of these, neither overflow nor vanish.
 LARGEST, SMALLEST = 1e140, 1e-140
 # Tiles along an axis.
@@ -80,6 +83,7 @@ LARGE_FACTOR = 1.5
 SLOW_LENGTH_FACTOR = 3.0  # of lengths with large prime factors
 LONG_DOUBLE_FACTOR = 15.0
 CERTIFICATE_FACTOR = 1.9  # of double under 'auto'
+SHARING_FACTOR = 1.6  # two threads gain that much less than they do from the definition
 SECONDS_PER_REPAIRED_TERM = 1 / 12e9
 LEAST_SHARE = 0.35  # of a kernel on the image, for random numbers to be certified in double
 
@@ -92,8 +96,8 @@ def unsupported(problem):
 
 
 def seconds(problem):
-    """Estimated seconds of one thread."""
-    time = _grid(problem, True).seconds
+    """Estimated seconds of one thread, were it shared by threads as well as the definition is."""
+    time = SHARING_FACTOR * _grid(problem, True).seconds
     if problem.method == "auto" and problem.dtype.char in "dD":
         terms = problem.N * problem.F * problem.OH * problem.OW
         terms *= problem.C // problem.groups * problem.KH * problem.KW
@@ -319,7 +323,7 @@ class Fft:
         grid = call.grid
         is_kept, kernels, _, _ = self._memory(grid)
         tiles_at_once = self._tiles_at_once(grid, workers)
-        if tiles_at_once == 1:
+        if tiles_at_once == 1 and grid.rows.n * grid.columns.n >= SHARED_POINTS:
             call.workers = workers
         places = list(product(range(problem.N), range(grid.rows.count), range(grid.columns.count)))
         for f0 in range(0, problem.F, self.kernels):
@@ -825,16 +829,16 @@ def _multiply(a, b, out, workers):
 
 
 def _add_product(a, b, out, workers):
-    step = max(STEP // 8 // a.shape[1], 1)  # the product stays in the cache
+    step = max(STEP // 32 // a.shape[1], 1)  # the product stays in the cache
 
     def some(first):
         product = np.empty((step, a.shape[1]), out.dtype)
-        for row in range(first, min(first + 8 * step, len(a)), step):
+        for row in range(first, min(first + 32 * step, len(a)), step):
             here = slice(row, row + step)
             part = np.multiply(a[here], b[here], out=product[: len(a[here])])
             np.add(out[here], part, out=out[here])
 
-    _each(some, range(0, len(a), 8 * step), workers)
+    _each(some, range(0, len(a), 32 * step), workers)
 
 
 def _direct(problem, rows, columns):
