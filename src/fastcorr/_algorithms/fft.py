@@ -83,7 +83,7 @@ LARGE_FACTOR = 1.5
 SLOW_LENGTH_FACTOR = 3.0  # of lengths with large prime factors
 LONG_DOUBLE_FACTOR = 15.0
 CERTIFICATE_FACTOR = 1.9  # of double under 'auto'
-SHARING_FACTOR = 1.6  # two threads gain that much less than they do from the definition
+SHARING_FACTOR = 2.1  # two threads gain that much less than they do from the definition
 SECONDS_PER_REPAIRED_TERM = 1 / 12e9
 LEAST_SHARE = 0.35  # of a kernel on the image, for random numbers to be certified in double
 
