@@ -41,6 +41,7 @@ OPTIONS = [
 ]
 FLOATS = [np.float16, np.float32, np.float64, np.longdouble, np.complex64, np.complex128]
 by_option = pytest.mark.parametrize("case", OPTIONS, ids=str)
+main_dtypes = pytest.mark.parametrize("dtype", ["f", "D"])
 by_dtype = pytest.mark.parametrize("dtype", FLOATS, ids=lambda d: d.__name__)
 
 
@@ -88,7 +89,7 @@ def test_every_option(case, dtype):
     check_norm(x, w, bias * (1 - 2j) if np.dtype(dtype).kind == "c" else bias, **case.options)
 
 
-@by_dtype
+@main_dtypes
 @by_option
 def test_tile_edges(small_tiles, case, dtype):
     check_norm(*normal_arrays(case, dtype), **case.options)
@@ -99,7 +100,7 @@ def test_the_small_tiles_are_several(small_tiles):
     assert grid.rows.count * grid.columns.count > 1
 
 
-@by_dtype
+@main_dtypes
 @by_option
 def test_auto_keeps_the_contract(fft_first, case, dtype):
     check(*normal_arrays(case, dtype), **case.options)
