@@ -12,14 +12,25 @@ from fastcorr._kernels.dispatch import is_kernel_dtype
 # Seconds of one thread: per multiplication in float32 (twice that in double), per output, per call.
 # EPYC 9004, AVX-512, 2026-11, benchmarks/regret.py --fit
 STENCIL = 1 / 36e9, 0.4e-9, 2e-6
+DEPTHWISE = 1 / 36e9, 0.8e-9, 2e-6
 GEMM = 1 / 48e9, 1.0e-9, 3e-6
 # gemm fills its registers with rows of kernels: few of them leave it waiting for loads.
 GEMM_OF_FEW = {1: 2.2, 2: 1.3}
+VECTOR = 16  # outputs that a stencil computes at once, also where a row has fewer
+STRIDED = 3e-9  # for each output whose neighbour in the row is not its neighbour in memory
 
 
 def stencil(problem):
     """Seconds of the stencil algorithm."""
     term, output, call = STENCIL
+    term *= max(VECTOR / problem.OW, 1)
+    output += STRIDED if problem.channels_last else 0
+    return _widening(problem) * (term * _terms(problem) + output * _outputs(problem)) + call
+
+
+def depthwise(problem):
+    """Seconds of the depthwise algorithm."""
+    term, output, call = DEPTHWISE
     return _widening(problem) * (term * _terms(problem) + output * _outputs(problem)) + call
 
 

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastcorr import _costs
-from fastcorr._algorithms import depthwise, fft, gemm, generic, stencil
+from fastcorr._algorithms import depthwise, fft, gemm, generic, separable, stencil
 from fastcorr._kernels.dispatch import compute_dtype, is_kernel_dtype
 from fastcorr._padding import margins
 from fastcorr._problem import Problem, cast_padding_value, check_out, normalise
@@ -71,6 +71,10 @@ ALGORITHMS = (
     Algorithm(
         "generic", "direct", "a dtype without kernels: the definition in long double",
         generic.unsupported, _costs.generic, generic.Generic,
+    ),
+    Algorithm(
+        "separable", "separable", "kernels of low rank: passes along rows, then along columns",
+        separable.unsupported, separable.seconds, separable.Separable,
     ),
     Algorithm(
         "fft", "fft", "large kernels: transforms of overlapping tiles",

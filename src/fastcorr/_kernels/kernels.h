@@ -107,6 +107,12 @@ typedef void (*fc_depthwise_fn)(ptrdiff_t n_blocks, ptrdiff_t k, const void *x, 
                                 const ptrdiff_t *tap, const void *w, const void *bias, void *y,
                                 const ptrdiff_t *to);
 
+/* n_rows x (n_vectors * lanes) outputs of one row of k taps,
+ * fir          c[r * ldc + j] (+)= sum over t of w[t] * x[r * pitch + j + t], up to one vector read beyond
+ * fir_columns  c[r * ldc + j] (+)= sum over t of w[t] * x[(r + t) * pitch + j] */
+typedef void (*fc_fir_fn)(ptrdiff_t n_rows, ptrdiff_t n_vectors, const void *x, ptrdiff_t pitch,
+                          ptrdiff_t k, const void *w, void *c, ptrdiff_t ldc, int accumulate);
+
 /* panel[k * nr + run.lane ...] = b[offset[k] + run.start ...]; runs in rising order of lane; writes
  * up to one vector past each run, so the panel has a vector of slack. */
 typedef struct {
@@ -144,6 +150,7 @@ typedef struct {
     fc_stencil_fn stencil[2][FC_STENCIL_MAX_HEIGHT + 1][FC_STENCIL_MAX_VECTORS + 1];
     fc_stencil_fn tall_stencil[2][FC_STENCIL_MAX_HEIGHT + 1][FC_STENCIL_MAX_VECTORS + 1];
     fc_depthwise_fn depthwise;
+    fc_fir_fn fir, fir_columns;
     fc_dot_fn dot[FC_DOT_MAX_PIXELS + 1];                  /* [pixels] */
     fc_taps_fn taps[FC_TAPS_MAX_HEIGHT + 1][FC_TAPS_MAX_WIDTH + 1]; /* NULL where there is none */
     fc_pack_fn pack, pack_short;                           /* short: of at most lanes / 2 numbers */

@@ -52,6 +52,10 @@ cdef extern from "kernels.h" nogil:
         Py_ssize_t, Py_ssize_t, const void *, const Py_ssize_t *, const Py_ssize_t *, const void *,
         const void *, void *, const Py_ssize_t *
     ) noexcept nogil
+    ctypedef void (*fc_fir_fn)(
+        Py_ssize_t, Py_ssize_t, const void *, Py_ssize_t, Py_ssize_t, const void *, void *,
+        Py_ssize_t, int
+    ) noexcept nogil
     ctypedef void (*fc_pack_fn)(
         Py_ssize_t, const void *, const Py_ssize_t *, const fc_run_t *, Py_ssize_t, void *,
         Py_ssize_t
@@ -76,6 +80,7 @@ cdef extern from "kernels.h" nogil:
         fc_stencil_fn stencil[2][8][5]
         fc_stencil_fn tall_stencil[2][8][5]
         fc_depthwise_fn depthwise
+        fc_fir_fn fir, fir_columns
         fc_dot_fn dot[5]
         fc_taps_fn taps[8][6]
         fc_pack_fn pack, pack_short
