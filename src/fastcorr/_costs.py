@@ -23,7 +23,7 @@ STRIDED = 3e-9  # for each output whose neighbour in the row is not its neighbou
 def stencil(problem):
     """Seconds of the stencil algorithm."""
     term, output, call = STENCIL
-    term *= max(VECTOR / problem.OW, 1)
+    term *= max(VECTOR / max(problem.OW, 1), 1)
     output += STRIDED if problem.channels_last else 0
     return _widening(problem) * (term * _terms(problem) + output * _outputs(problem)) + call
 
