@@ -290,3 +290,27 @@ def test_64_megabytes_at_most(child, problem):
         pytest.skip("/proc/self/clear_refs cannot be written here")
     assert result["extra"] <= 64 * 2**20, result
     assert result["workspace"] <= 64 * 2**20, result
+
+
+@pytest.mark.parametrize("mode", ["full", "same"])
+def test_kernels_of_very_many_terms(mode):
+    """An output that sees the share s of the kernel keeps 64 u (|x| * |w|) / s."""
+    rng = np.random.default_rng(5)
+    n = 330
+    x, w = rng.standard_normal((2, n, n))
+    y = fastcorr.corr2d(x, w, padding=mode)
+    assert fastcorr.explain(x, w, padding=mode).method == "fft"
+    before = (n - 1) if mode == "full" else (n - 1) // 2
+    places = rng.integers(0, len(y), (60, 2)).tolist()
+    for row, column in [(0, 0), (0, len(y) - 1), (1, len(y) // 2), *places]:
+        rows, columns = (
+            slice(max(before - first, 0), min(n + before - first, n)) for first in (row, column)
+        )
+        seen = (
+            slice(max(first - before, 0), max(first - before, 0) + part.stop - part.start)
+            for first, part in ((row, rows), (column, columns))
+        )
+        terms = x[tuple(seen)].astype("g") * w[rows, columns]
+        share = terms.size / w.size
+        error = abs(float(y[row, column] - terms.sum()))
+        assert error <= 64 * 2.0**-53 * float(abs(terms).sum()) / share, (row, column)

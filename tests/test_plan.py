@@ -106,7 +106,10 @@ def test_large_kernels_are_transformed():
     x, w = zeros(4096, 4096, dtype="d"), zeros(4096, 4096, dtype="d")
     wrap = fastcorr.explain(x, w, padding="same", padding_mode="wrap")
     assert wrap.method == "fft"
-    assert fastcorr.explain(zeros(1024, 1024), np.random.default_rng(0).random((99, 99), "f")).method == "fft"
+    assert (
+        fastcorr.explain(zeros(1024, 1024), np.random.default_rng(0).random((99, 99), "f")).method
+        == "fft"
+    )
     assert fastcorr.explain(x.astype(int), w.astype(int)).method == "direct"
 
 

@@ -29,6 +29,10 @@ everything, and it is ::
 
     max |y - exact| <= u sqrt(log2(n)) (TYPICAL_ERROR rms(x) ||w||_1 + PEAK_ERROR max(|x| * |w|))
 
+Sums of more than MOST_TERMS terms are beyond what design and docs promise for each output. There,
+an output of which the share s of the kernel lies on the image, and the rest on zeros, is held to
+64 u (|x| * |w|) / s: to what it would be held if all of the kernel met such numbers.
+
 The form of the first is that of a theorem, the second supposes rounding errors that are independent
 of each other; the constants of both are measured, not proven. In tiles of 64x64 to 600x640 points
 and kernels of 3x3 to 41x41, of ten kinds each (normal, positive, constant, half empty, one point, a
@@ -56,10 +60,14 @@ TYPICAL_ERROR, PEAK_ERROR = 3.0, 1.5
 # Of the 16 u and 64 u that 'auto' promises, what the transforms may use.
 UNITS_OF_SINGLE = 12
 UNITS_OF_DOUBLE = 48
+MOST_TERMS = 10**5
 
 # Memory, in bytes: of all tiles at work together, and of the spectra of w.
 TILES_BYTES = 32 * 2**20
 SPECTRA_BYTES = 24 * 2**20
+# Kernels about as large as the image leave small tiles nothing but overlap: these bounds are kept
+# for no more than this factor of time.
+BOUND_FACTOR = 2.0
 # Elements of one step of a transform; between two of them Ctrl-C is seen. Threads wait for each
 # other (the GIL) between steps, so smaller ones do not pay.
 STEP = 2**17
@@ -107,18 +115,24 @@ def seconds(problem):
 
 def _uncertain_share(problem):
     """The share of outputs that see so much of a zero padding that they fail in double."""
-    if problem.padding_mode != "constant":
+    if problem.padding_mode != "constant" or _has_many_terms(problem):
         return 0.0
-    shares = []
-    for size, n, taps, (before, _), stride, dilation in zip(
-        (problem.H, problem.W), (problem.OH, problem.OW), (problem.KH, problem.KW),
-        problem.padding, problem.stride, problem.dilation, strict=True,
-    ):  # fmt: skip
-        first = np.linspace(0, n - 1, 65) * stride - before
-        reach = (taps - 1) * dilation + 1
-        inside = np.minimum(first + reach, size) - np.maximum(first, 0)
-        shares.append(np.maximum(inside, 0) / reach)
+    places = (np.linspace(0, n - 1, 65) for n in (problem.OH, problem.OW))
+    shares = (_share_on_image(problem, axis, place) for axis, place in enumerate(places))
     return float(np.mean(np.multiply.outer(*shares) < LEAST_SHARE))
+
+
+def _has_many_terms(problem):
+    return problem.C // problem.groups * problem.KH * problem.KW > MOST_TERMS
+
+
+def _share_on_image(problem, axis, place):
+    """The part of the kernel's reach along an axis that lies on the image, for outputs `place`."""
+    size, taps = (problem.H, problem.W)[axis], (problem.KH, problem.KW)[axis]
+    first = place * problem.stride[axis] - problem.padding[axis][0]
+    reach = (taps - 1) * problem.dilation[axis] + 1
+    inside = np.minimum(first + reach, size) - np.maximum(first, 0)
+    return np.maximum(inside, 0) / reach
 
 
 class _Axis(NamedTuple):
@@ -183,7 +197,7 @@ def _axes(problem, axis, zero_fill):
 
 @lru_cache(maxsize=512)
 def _grid(problem, zero_fill):
-    """The cheapest grid of tiles of bounded memory; the cheapest of all where there is none."""
+    """The cheapest grid of tiles of bounded memory, or of all where that costs too much time."""
     kernels, spectra = problem.F // problem.groups, problem.C // problem.groups
     for taps, stride, dilation in zip(
         (problem.KH, problem.KW), problem.stride, problem.dilation, strict=True
@@ -210,7 +224,7 @@ def _grid(problem, zero_fill):
     item = _work_dtype(problem).itemsize
     is_bounded = points * item * (spectra + 2) <= TILES_BYTES
     is_bounded &= points * item * spectra <= SPECTRA_BYTES
-    if is_bounded.any():
+    if of_call[is_bounded].min(initial=np.inf) <= BOUND_FACTOR * of_call.min():
         of_call[~is_bounded] = np.inf
     i, j = np.unravel_index(np.argmin(of_call), of_call.shape)
     return _Grid(axes[0][i], axes[1][j], float(of_call[i, j]))
@@ -277,7 +291,6 @@ class Fft:
         self.channels = problem.C // problem.groups
         self.kernels = problem.F // problem.groups
         self.n_spectra = self.channels * len(self.phases)
-        self.direct = {}
         grid = _grid(problem, True)
         self.reason = (
             f"large kernels: transforms of {grid.rows.n}x{grid.columns.n} points, "
@@ -477,7 +490,7 @@ class Fft:
             if not is_clean and not np.isfinite(energies).all():
                 return False
             error, needed = self._limits(call, block, f, energies, peaks)
-            doubtful = self._store(call, tile, f, total, error + needed)
+            doubtful = self._store(call, tile, f, total, error, needed)
             call.spare.append(total)
             if is_clean:
                 tile.outputs(f)[nan] = np.nan
@@ -540,20 +553,35 @@ class Fft:
         error = error * u_work * math.sqrt(levels)
         return error, error / (UNITS_OF_DOUBLE * u)
 
-    def _store(self, call, tile, f, total, limit):
-        """Transform back and write the outputs; return where they are below `limit`, or None."""
+    def _shares(self, call, tile):
+        """By rows and by columns, the share of `needed` that an output needs; see MOST_TERMS."""
+        if not (
+            _has_many_terms(self.problem)
+            and self.problem.padding_mode == "constant"
+            and call.fill == 0
+        ):
+            return np.ones(tile.rows), np.ones(tile.columns)
+        return tuple(
+            _share_on_image(self.problem, axis, first + np.arange(n))
+            for axis, (first, n) in enumerate(((tile.row, tile.rows), (tile.column, tile.columns)))
+        )
+
+    def _store(self, call, tile, f, total, error, needed):
+        """Transform back and write the outputs; return where they may lack `needed`, or None."""
         columns = call.grid.columns.n
         _transform_columns(fft.ifft, total, call.workers)
         outputs, bias = tile.outputs(f), self._bias_of(call, f)
         step = max(STEP // columns, 1)
         doubtful = {}
+        rows_share, columns_share = self._shares(call, tile)
 
         def transform(first):
             part = total[first : min(first + step, tile.rows)]
             part = fft.ifft(part, axis=1) if self.is_complex else fft.irfft(part, columns, axis=1)
             part = part[:, : tile.columns]
             if self.is_certified:
-                below = ~(np.abs(part) >= limit)
+                share = rows_share[first : first + len(part), np.newaxis] * columns_share
+                below = ~(np.abs(part) >= error + needed * share)
                 if below.any():
                     doubtful[first] = below
             if bias is not None:
@@ -635,7 +663,9 @@ class Fft:
         unit = norm * largest
         most = (total.max() + error) * unit
         _, needed = self._limits(call, block, f, energies, peaks, most)
-        return total[: tile.rows, : tile.columns] >= needed / unit + error
+        return total[: tile.rows, : tile.columns] >= (
+            needed / unit * np.multiply.outer(*self._shares(call, tile)) + error
+        )
 
     def _touched(self, call, tile, predicate):
         """Where outputs see a position of the padded x, under the kernel or between its taps, with
@@ -670,39 +700,46 @@ class Fft:
     def _repair(self, call, block, tile, f, place, size):
         """Compute some outputs again, from the definition."""
         problem = self.problem
-        window, outputs = [], []
+        window, outputs, taps = [], [], []
         for axis, first in enumerate((tile.row, tile.column)):
-            stride, taps = problem.stride[axis], (problem.KH, problem.KW)[axis]
-            n = (size[axis] - 1) * stride + (taps - 1) * problem.dilation[axis] + 1
+            first += place[axis]
+            stride, dilation = problem.stride[axis], problem.dilation[axis]
+            before, _ = problem.padding[axis]
+            n_taps, n = (problem.KH, problem.KW)[axis], (problem.H, problem.W)[axis]
+            begin, last = 0, n_taps
+            if problem.padding_mode == "constant" and call.fill == 0:
+                # No more of the kernel than meets the image.
+                begin = min(
+                    max((before - (first + size[axis] - 1) * stride) // dilation, 0), n_taps - 1
+                )
+                last = max(
+                    min((before + n - 1 - first * stride) // dilation + 1, n_taps), begin + 1
+                )
+            taps.append(slice(begin, last))
+            reach = (size[axis] - 1) * stride + (last - begin - 1) * dilation + 1
             window.append(
                 _Stretch(
-                    (first + place[axis]) * stride,
-                    1,
-                    n,
-                    *problem.padding[axis],
-                    (problem.H, problem.W)[axis],
+                    first * stride + begin * dilation, 1, reach, *problem.padding[axis], n,
                     self.margins[axis],
                 )
-            )
-            outputs.append(slice(first + place[axis], first + place[axis] + size[axis]))
+            )  # fmt: skip
+            outputs.append(slice(first, first + size[axis]))
         x = np.zeros((1, self.channels, window[0].n, window[1].n), problem.x_dtype)
         for source, target in zip(tile.x, x[0], strict=True):
             _gather(source, *window, call.fill, target)
-        runner = self.direct.get(size)
-        if runner is None:
-            part = replace(
-                problem, N=1, C=self.channels, F=1, groups=1, H=window[0].n, W=window[1].n,
-                OH=size[0], OW=size[1], x_shape=x.shape, w_shape=call.w[f : f + 1].shape,
-                y_shape=(1, 1, *size), padding=((0, 0), (0, 0)), padding_mode="constant",
-                channels_last=False,
-            )  # fmt: skip
-            runner = self.direct[size] = _direct(part, (None, None), (None, None))
+        w = call.w[f : f + 1, :, taps[0], taps[1]]
+        part = replace(
+            problem, N=1, C=self.channels, F=1, groups=1, H=window[0].n, W=window[1].n,
+            KH=w.shape[2], KW=w.shape[3], OH=size[0], OW=size[1], x_shape=x.shape,
+            w_shape=w.shape, y_shape=(1, 1, *size), padding=((0, 0), (0, 0)),
+            padding_mode="constant", channels_last=False,
+        )  # fmt: skip
         bias = call.bias
         if bias is not None:
             is_last = self.is_complex and problem.w_dtype.kind != "c"
             bias = np.ascontiguousarray(bias[:, f : f + 1] if is_last else bias[f : f + 1])
         y = np.empty((1, 1, *size), problem.dtype)
-        runner.run(x, call.w[f : f + 1], bias, y, call.fill_bytes, 1)
+        _direct(part, (None, None), (None, None)).run(x, w, bias, y, call.fill_bytes, 1)
         tile.y[f][tuple(outputs)] = y[0, 0]
 
 
