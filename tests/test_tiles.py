@@ -41,7 +41,9 @@ def problems(group, dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
 def test_tile_edges(isa, group, dtype):
     for case, x, w, y in problems(group, dtype):
-        np.testing.assert_array_equal(fastcorr.corr2d(x, w, **case.options), y, str(case))
+        np.testing.assert_array_equal(
+            fastcorr.corr2d(x, w, method="direct", **case.options), y, str(case)
+        )
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint16", "int64", "float16", "complex64", "longdouble"])

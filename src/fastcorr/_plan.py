@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastcorr import _costs
-from fastcorr._algorithms import depthwise, fft, gemm, generic, separable, stencil
+from fastcorr._algorithms import depthwise, fft, gemm, generic, separable, stencil, winograd
 from fastcorr._kernels.dispatch import compute_dtype, is_kernel_dtype
 from fastcorr._padding import margins
 from fastcorr._problem import Problem, cast_padding_value, check_out, normalise
@@ -75,6 +75,10 @@ ALGORITHMS = (
     Algorithm(
         "separable", "separable", "kernels of low rank: passes along rows, then along columns",
         separable.unsupported, separable.seconds, separable.Separable,
+    ),
+    Algorithm(
+        "winograd", "winograd", "3 x 3 at stride 1: fewer products of transformed tiles",
+        winograd.unsupported, winograd.seconds, winograd.Winograd,
     ),
     Algorithm(
         "fft", "fft", "large kernels: transforms of overlapping tiles",

@@ -13,7 +13,7 @@ import numpy as np
 
 import fastcorr
 
-SAME = {"padding": 1}
+SAME = {"padding": 1, "method": "direct"}
 PROBLEMS = {
     "vgg": ("f", (128, 112, 112), (128, 128, 3, 3), SAME),
     "resnet_stem": ("f", (3, 224, 224), (64, 3, 7, 7), {"stride": 2, "padding": 3}),
@@ -25,7 +25,12 @@ PROBLEMS = {
     "int8": ("b", (64, 112, 112), (128, 64, 3, 3), SAME),
     "float16": ("e", (64, 112, 112), (128, 64, 3, 3), SAME),
     "longdouble": ("g", (8, 256, 256), (4, 8, 3, 3), SAME),
-    "reflect": ("f", (64, 56, 56), (64, 64, 3, 3), {"padding": 90, "padding_mode": "reflect"}),
+    "reflect": (
+        "f",
+        (64, 56, 56),
+        (64, 64, 3, 3),
+        {**SAME, "padding": 90, "padding_mode": "reflect"},
+    ),
     "depthwise": ("f", (64, 256, 256), (64, 1, 7, 7), {"groups": 64, "padding": 3}),
     "one_channel": ("f", (2048, 2048), (7, 7), {"padding": "same"}),
     "large_kernel": ("d", (600, 600), (63, 63), {"padding": "same", "method": "direct"}),
@@ -34,6 +39,8 @@ PROBLEMS = {
     "stride": ("f", (64, 224, 224), (64, 64, 3, 3), {"stride": 2, "padding": "same"}),
     "fft_one_channel": ("d", (2000, 2000), (99, 99), {"method": "fft"}),
     "fft_many_channels": ("f", (8, 400, 400), (12, 8, 65, 65), {"method": "fft"}),
+    "winograd": ("f", (128, 112, 112), (128, 128, 3, 3), {"padding": 1, "method": "winograd"}),
+    "winograd_large": ("f", (256, 90, 90), (1024, 256, 3, 3), {"method": "winograd"}),
     "dilation": ("f", (64, 100, 100), (64, 64, 3, 3), {"dilation": 12}),
 }
 

@@ -534,6 +534,124 @@ static void test_to_half(const fc_kernels_t *kernels) {
     release(c), release(y);
 }
 
+/* ---- winograd ------------------------------------------------------------------------------ */
+
+/* A row of tiles through all kernels of F(m x m, 3 x 3) but the matrix product, which is a plain loop
+ * here. The transforms for m = 4 have 11/8 and its powers in them, so sums are compared to 2^-12. */
+static void test_one_winograd(const fc_kernels_t *kernel, fc_type_t type, ptrdiff_t m, ptrdiff_t n_tiles,
+                          ptrdiff_t n_channels, ptrdiff_t lo, ptrdiff_t n_right) {
+    const ptrdiff_t a = m + 2, points = a * a, n_columns = m * n_tiles + 2, rows = 3;
+    const ptrdiff_t lanes = kernel->lanes, nv = (n_tiles + lanes - 1) / lanes, nr = nv * lanes;
+    const ptrdiff_t width = n_columns - lo - n_right, pitch = m * nr + 2 + lanes;
+    const ptrdiff_t padded = (n_channels + lanes - 1) / lanes * lanes, item = type_bytes[type];
+    array_t x = new_array(type, n_channels * (a - 1) * width), w = new_array(type, rows * n_channels * 9);
+    array_t u = new_array(type, points * rows * padded), v = new_array(type, points * n_channels * nr);
+    array_t sums = new_array(type, (a + 1) * pitch), fill = new_array(type, 1);
+    array_t products = new_array(type, points * rows * nr), out = new_array(type, rows * m * m * nr);
+    ptrdiff_t row_bytes[6], *column_bytes = malloc((size_t)n_columns * sizeof *column_bytes);
+    const fc_window_t win = {a, n_columns, pitch, row_bytes, column_bytes, lo, lo + width, item};
+    const number_t zero = {0, 0};
+    int is_right = 1;
+    if (!column_bytes) abort();
+    for (ptrdiff_t i = 0; i < a; i++) row_bytes[i] = i == 0 ? FC_PAD : (i - 1) * width * item;
+    for (ptrdiff_t j = 0; j < n_columns; j++)
+        column_bytes[j] = j < lo ? FC_PAD : j < lo + width ? (j - lo) * item : 0; /* right: column 0 */
+    for (ptrdiff_t i = 0; i < sums.n; i++) set(sums, i, zero);
+
+    for (ptrdiff_t f = 0; f < rows; f++)
+        kernel->winograd_weights[m / 2](at(w, f * n_channels * 9), n_channels, at(w, w.n),
+                                        at(u, f * padded), rows * padded);
+    kernel->winograd_input[m / 2](&win, x.data, n_channels, (a - 1) * width * item, fill.data, v.data,
+                                  nr, n_channels * nr, nr, nr, sums.data);
+    for (ptrdiff_t p = 0; p < points; p++) {
+        for (ptrdiff_t f = 0; f < rows; f++) {
+            for (ptrdiff_t t = 0; t < nr; t++) {
+                number_t sum = zero;
+                for (ptrdiff_t c = 0; c < n_channels; c++)
+                    multiply_add(&sum, u, (p * rows + f) * padded + c, v, (p * n_channels + c) * nr + t);
+                set(products, (p * rows + f) * nr + t, sum);
+            }
+        }
+    }
+    kernel->winograd_output[m / 2](products.data, rows * nr, rows, nv, out.data);
+
+    for (ptrdiff_t f = 0; f < rows; f++) {
+        for (ptrdiff_t i = 0; i < m; i++) {
+            for (ptrdiff_t j = 0; j < m * n_tiles; j++) {
+                double sum = 0;
+                for (ptrdiff_t k = 0; k < 9 * n_channels; k++) {
+                    const ptrdiff_t c = k / 9, row = i + k % 9 / 3, column = j + k % 3;
+                    const int is_fill = row_bytes[row] == FC_PAD || column_bytes[column] == FC_PAD;
+                    const char *from = is_fill ? fill.data
+                                               : at(x, c * (a - 1) * width) + row_bytes[row] + column_bytes[column];
+                    sum += get(type, from).real * get(type, at(w, f * n_channels * 9 + k)).real;
+                }
+                const double got = get(type, at(out, (f * m + i) * m * nr + j)).real;
+                is_right &= fabs(got - sum) <= (m == 2 ? 0 : ldexp(64.0 * 9 * n_channels, -18));
+            }
+        }
+    }
+    for (ptrdiff_t i = 0; i < a; i++) { /* whole numbers: sums of |x| are exact */
+        for (ptrdiff_t j = 0; j < n_columns; j++) {
+            double sum = 0;
+            for (ptrdiff_t c = 0; c < n_channels; c++) {
+                const int is_fill = row_bytes[i] == FC_PAD || column_bytes[j] == FC_PAD;
+                const char *from = is_fill ? fill.data
+                                           : at(x, c * (a - 1) * width) + row_bytes[i] + column_bytes[j];
+                sum += fabs(get(type, from).real);
+            }
+            is_right &= get(type, at(sums, i * pitch + j)).real == sum;
+        }
+    }
+    report(is_right, "%s winograd %td: %td tiles, %td channels, padding %td, %td", kernel->name, m,
+           n_tiles, n_channels, lo, n_right);
+    free(column_bytes);
+    release(x), release(w), release(u), release(v), release(sums), release(fill);
+    release(products), release(out);
+}
+
+/* The sums of |w| by tap, and what the guard makes of x = 1, a star in it and a dark place. */
+static void test_winograd_guard(const fc_kernels_t *kernel, fc_type_t type) {
+    const ptrdiff_t n_channels = 2 * kernel->lanes + 3, m = 4, pitch = 14 + kernel->lanes;
+    array_t w = new_array(type, n_channels * 9), sums = new_array(type, 7 * pitch);
+    double taps[9], largest, expected[9] = {0}, most = 0;
+    unsigned char spoiled[3] = {0};
+    number_t one = {1, 1}, two = {2, 2}, none = {0, 0};
+    for (ptrdiff_t i = 0; i < w.n; i++) {
+        const double v = fabs(get(type, at(w, i)).real);
+        expected[i % 9] += v;
+        most = v > most ? v : most;
+    }
+    kernel->winograd_sums(w.data, n_channels, taps, &largest);
+    report(memcmp(taps, expected, sizeof taps) == 0 && largest == most, "%s winograd sums", kernel->name);
+    for (ptrdiff_t i = 0; i < sums.n; i++) set(sums, i, one);
+    for (int i = 0; i < 9; i++) taps[i] = 1.0 / 8;
+    kernel->winograd_guard(m, sums.data, pitch, 4, 12, taps, 0.5, 1e-30, 1e30, spoiled);
+    report(!spoiled[0] && !spoiled[1] && !spoiled[2], "%s winograd guard: even", kernel->name);
+    set(sums, 6 * pitch + 13, two); /* the largest of the last column */
+    kernel->winograd_guard(m, sums.data, pitch, 4, 12, taps, 0.5, 1e-30, 1e30, spoiled);
+    report(!spoiled[0] && !spoiled[1] && spoiled[2], "%s winograd guard: a star", kernel->name);
+    memset(spoiled, 0, sizeof spoiled);
+    set(sums, 6 * pitch + 13, none);
+    for (ptrdiff_t i = 0; i < 3; i++) {
+        for (ptrdiff_t j = 0; j < 3; j++) set(sums, i * pitch + j, none);
+    }
+    kernel->winograd_guard(m, sums.data, pitch, 4, 12, taps, 0.5, 1e-30, 1e30, spoiled);
+    report(spoiled[0] && !spoiled[1] && !spoiled[2], "%s winograd guard: a dark place", kernel->name);
+    release(w), release(sums);
+}
+
+static void test_winograd(const fc_kernels_t *kernel, fc_type_t type) {
+    for (ptrdiff_t m = 2; m <= 4; m += 2) {
+        for (ptrdiff_t n = 1; n <= 2 * kernel->lanes + 1; n += n < 4 ? 1 : kernel->lanes - 2) {
+            test_one_winograd(kernel, type, m, n, 1, 1, 1);
+            test_one_winograd(kernel, type, m, n, kernel->lanes + 1, 0, 0);
+            if (n > 1) test_one_winograd(kernel, type, m, n, 2, m, 2);
+        }
+    }
+    test_winograd_guard(kernel, type);
+}
+
 int main(void) {
     const fc_isa_t *isa = &JOIN(fc_isa_, FC_ISA);
     report(strcmp(isa->name, TEXT(FC_ISA)) == 0, "has the name %s", isa->name);
@@ -551,6 +669,7 @@ int main(void) {
         test_split(kernels, type);
         test_store(kernels, type);
         test_add(kernels, type);
+        if (kernels->winograd_sums) test_winograd(kernels, type);
         if (kernels->stage[FC_F16]) test_from_half(kernels, type);
         if (kernels->store[FC_F16]) test_to_half(kernels);
         report(kernels->peak(3, sink) > 0, "%s peak", kernels->name);

@@ -139,6 +139,41 @@ typedef void (*fc_add_fn)(ptrdiff_t n, const void *src, void *dst);
 /* Run n rounds of independent multiply-adds in registers; returns their floating-point operations. */
 typedef double (*fc_peak_fn)(ptrdiff_t n, void *sink);
 
+/* Winograd's algorithm for m x m outputs under 3 x 3 weights; m is 2 or 4, a = m + 2, and there are
+ * a * a "points", point_step apart. winograd.inc says what they are.
+ *
+ * u[point * point_step + c] = the transformed weights of channel c: w is [n_channels][3][3], and may be
+ * read up to `end`; writes up to a whole vector of channels. */
+typedef void (*fc_winograd_weights_fn)(const void *w, ptrdiff_t n_channels, const void *end,
+                                       void *u, ptrdiff_t point_step);
+
+/* v[point * point_step + c * channel_step + lane] = the transformed inputs of a row of tiles. The
+ * window has a rows and m * tiles + 2 columns; the lanes behind the tiles, up to n_lanes, get zeros.
+ * Whole vectors are written, but no more than `room` lanes.
+ * Adds to sums [a][pitch] the |x| of all channels, by pixel, and raises sums[a][column] to the largest
+ * |x| of the column, or up to its double. A row of sums has a vector of slack. */
+typedef void (*fc_winograd_input_fn)(const fc_window_t *window, const char *src,
+                                     ptrdiff_t n_channels, ptrdiff_t channel_bytes,
+                                     const void *fill, void *v, ptrdiff_t channel_step,
+                                     ptrdiff_t point_step, ptrdiff_t n_lanes, ptrdiff_t room,
+                                     void *sums);
+
+/* From products [point][n_rows][n_vectors * lanes] to out [n_rows][m][m * n_vectors * lanes]. */
+typedef void (*fc_winograd_output_fn)(const void *products, ptrdiff_t point_step,
+                                      ptrdiff_t n_rows, ptrdiff_t n_vectors, void *out);
+
+/* taps[9], largest = the sums over channels of |w| and the largest |w|; w is [n_channels][3][3]. */
+typedef void (*fc_winograd_sums_fn)(const void *w, ptrdiff_t n_channels, double *taps,
+                                    double *largest);
+
+/* spoiled[tile] = 1 where an output of n_rows x n_columns has sum over taps of taps * sums below the
+ * largest |x| of its tile, or below `share` of what it were with the tile's average x; where that
+ * largest one is below `smallest`; or where all |x| together are not at most `greatest`, or NaN. */
+typedef void (*fc_winograd_guard_fn)(ptrdiff_t m, const void *sums, ptrdiff_t pitch,
+                                     ptrdiff_t n_rows, ptrdiff_t n_columns, const double *taps,
+                                     double share, double smallest, double greatest,
+                                     unsigned char *spoiled);
+
 /* All kernels of one compute type in one instruction set. NULL where a conversion has no meaning. */
 typedef struct {
     const char *name;                                      /* "f32" */
@@ -159,6 +194,11 @@ typedef struct {
     fc_store_fn store[FC_N_TYPES];
     fc_add_fn add;
     fc_peak_fn peak;
+    fc_winograd_weights_fn winograd_weights[3];            /* [m / 2]; NULL for integers */
+    fc_winograd_input_fn winograd_input[3];
+    fc_winograd_output_fn winograd_output[3];
+    fc_winograd_sums_fn winograd_sums;
+    fc_winograd_guard_fn winograd_guard;
 } fc_kernels_t;
 
 /* An instruction set: its kernels for each compute type. */

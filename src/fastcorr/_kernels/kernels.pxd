@@ -71,6 +71,24 @@ cdef extern from "kernels.h" nogil:
     ctypedef void (*fc_add_fn)(Py_ssize_t, const void *, void *) noexcept nogil
     ctypedef double (*fc_peak_fn)(Py_ssize_t, void *) noexcept nogil
 
+    ctypedef void (*fc_winograd_weights_fn)(
+        const void *, Py_ssize_t, const void *, void *, Py_ssize_t
+    ) noexcept nogil
+    ctypedef void (*fc_winograd_input_fn)(
+        const fc_window_t *, const char *, Py_ssize_t, Py_ssize_t, const void *, void *,
+        Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, void *
+    ) noexcept nogil
+    ctypedef void (*fc_winograd_output_fn)(
+        const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, void *
+    ) noexcept nogil
+    ctypedef void (*fc_winograd_sums_fn)(
+        const void *, Py_ssize_t, double *, double *
+    ) noexcept nogil
+    ctypedef void (*fc_winograd_guard_fn)(
+        Py_ssize_t, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *, double,
+        double, double, unsigned char *
+    ) noexcept nogil
+
     ctypedef struct fc_kernels_t:
         const char *name
         Py_ssize_t item_bytes, lanes
@@ -89,6 +107,11 @@ cdef extern from "kernels.h" nogil:
         fc_store_fn store[11]
         fc_add_fn add
         fc_peak_fn peak
+        fc_winograd_weights_fn winograd_weights[3]
+        fc_winograd_input_fn winograd_input[3]
+        fc_winograd_output_fn winograd_output[3]
+        fc_winograd_sums_fn winograd_sums
+        fc_winograd_guard_fn winograd_guard
 
     ctypedef struct fc_isa_t:
         const char *name

@@ -1,0 +1,362 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""method='winograd': the contract of the definition, whatever the data.
+
+16 u (|x| * |w|) on random data and 64 u on hostile data, as for every method of 'auto'.
+"""
+
+import functools
+import sys
+
+import numpy as np
+import pytest
+from cases import Case, normal, normal_arrays
+from contract import check, check_bits, compare, definition
+from layouts import LAYOUTS
+
+import fastcorr
+from fastcorr import _plan
+from fastcorr._algorithms import winograd
+
+pytestmark = pytest.mark.kernels
+
+# One less, at, and one more than: tiles of 4 and vectors of 2 to 16 of them across; blocks of rows;
+# chunks of 32, of 64 and of 128 channels.
+EDGES = [
+    *(Case((32, h, w), (5, 32, 3, 3), {"padding": 1}) for h, w in [
+        (1, 1), (1, 40), (40, 1), (2, 3), (4, 4), (5, 7), (8, 8), (8, 9), (9, 8), (13, 12),
+        (12, 31), (6, 32), (3, 33), (5, 63), (5, 64), (4, 65), (7, 130),
+    ]),
+    *(Case((2, c, 9, 14), (f, c, 3, 3)) for c, f in [
+        (33, 1), (63, 2), (64, 6), (65, 12), (96, 13), (127, 14), (129, 15), (255, 28), (257, 29),
+    ]),
+    *(Case((n, 40, 7, 7), (3, 40, 3, 3), {"padding": 1}) for n in (1, 2, 5)),
+    Case((3, 70, 11, 10), (8, 35, 3, 3), {"groups": 2, "padding": "full"}),
+]  # fmt: skip
+by_dtype = pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+
+
+@functools.cache
+def edge_problems(dtype):
+    problems = []
+    for seed, case in enumerate(EDGES):
+        x, w = normal_arrays(case, dtype, seed)
+        problems.append((case, x, w, definition(x, w, **case.options)))
+    return problems
+
+
+@by_dtype
+def test_edges_of_tiles_and_blocks(isa, dtype):
+    for case, x, w, expected in edge_problems(dtype):
+        y = fastcorr.corr2d(x, w, method="winograd", **case.options)
+        compare(y, *expected, units=16)
+
+
+def positive(x, w, rng):
+    np.abs(x, out=x), np.abs(w, out=w)
+
+
+@pytest.mark.parametrize("channels", [32, 64, 130, 300])
+@pytest.mark.parametrize("spoil", [None, positive], ids=["either_sign", "positive"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_random_data(dtype, spoil, channels):
+    rng = np.random.default_rng(channels)
+    x, w = normal((channels, 14, 13), dtype, rng), normal((16, channels, 3, 3), dtype, rng)
+    if spoil:
+        spoil(x, w, rng)
+    for padding in (0, 1, 2):
+        check(x, w, padding=padding, method="winograd", units=16)
+
+
+EDGE = 9  # a column in the middle of a tile, for padding 0 to 2
+
+
+def constant(x, w, rng):
+    x[...], w[...] = 0.1, 0.7
+
+
+def stars(x, w, rng):
+    x[rng.random(x.shape) < 1e-3] *= 1e12
+
+
+def one_star_positive(x, w, rng):
+    positive(x, w, rng)
+    x[0, 5, 9, 9] = 1e12
+
+
+def checkerboard(x, w, rng):
+    bright = np.indices(x.shape[2:]).sum(axis=0) % 2 == 0
+    x *= np.where(bright, 1e6, 1e-6).astype(x.dtype)
+
+
+def checkerboard_and_centre(x, w, rng):
+    checkerboard(x, w, rng)
+    centre = w[:, :, 1, 1].copy()
+    w *= 1e-8
+    w[:, :, 1, 1] = centre
+
+
+def half_dark(x, w, rng):
+    x[..., EDGE:] *= 1e-6
+
+
+def half_zero(x, w, rng):
+    x[..., EDGE:] = 0
+
+
+def channels_dark_in_turns(x, w, rng):
+    """Half of the channels dark at the left, the others at the right, w only for the former."""
+    channels = x.shape[1] // 2
+    x[:, :channels, :, EDGE:] *= 1e-6
+    x[:, channels:, :, :EDGE] *= 1e-6
+    w[:, channels:] *= 1e-6
+
+
+def one_bright_channel(x, w, rng):
+    x[:, 0] *= 1e6
+
+
+def one_large_weight(x, w, rng):
+    w[:, 0, 0, 0] = 1e6
+
+
+def every_magnitude(x, w, rng):
+    x *= (10.0 ** rng.uniform(-9, 9, x.shape)).astype(x.dtype)
+    w *= (10.0 ** rng.uniform(-9, 9, w.shape)).astype(w.dtype)
+
+
+def mostly_zeros(x, w, rng):
+    x[rng.random(x.shape) < 0.9] = 0
+    w[rng.random(w.shape) < 0.7] = 0
+
+
+def rectified_and_unequal(x, w, rng):
+    np.maximum(x, 0, out=x)
+    x *= np.exp(0.7 * rng.standard_normal((x.shape[1], 1, 1))).astype(x.dtype)
+    w[...] = rng.laplace(size=w.shape)
+
+
+def heavy_tails(x, w, rng):
+    x[...] = np.exp(2 * x)
+
+
+def near_underflow(x, w, rng):
+    x *= np.finfo(x.dtype).tiny * 8
+
+
+def weights_near_underflow(x, w, rng):
+    w *= np.finfo(x.dtype).tiny * 2**30
+
+
+def near_overflow(x, w, rng):
+    x *= np.finfo(x.dtype).max / 1e5
+
+
+def weights_near_overflow(x, w, rng):
+    w *= np.finfo(x.dtype).max / 1e5
+
+
+def smooth(x, w, rng):
+    x[...] = 1 + np.cumsum(x, axis=-1) / 100
+
+
+HOSTILE = [
+    constant, stars, one_star_positive, checkerboard, checkerboard_and_centre, half_dark, half_zero,
+    channels_dark_in_turns, one_bright_channel, one_large_weight, every_magnitude, mostly_zeros,
+    rectified_and_unequal, heavy_tails, near_overflow, weights_near_overflow, smooth,
+]  # fmt: skip
+
+
+def hostile_problem(spoil, dtype="float32", channels=64):
+    rng = np.random.default_rng(7)
+    x, w = normal((1, channels, 13, 22), dtype, rng), normal((5, channels, 3, 3), dtype, rng)
+    spoil(x, w, rng)
+    return x, w
+
+
+@pytest.mark.parametrize("spoil", HOSTILE, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_hostile_data(dtype, spoil):
+    for padding in (0, 1):
+        check(*hostile_problem(spoil, dtype), padding=padding, method="winograd", units=64)
+    check(*hostile_problem(spoil, dtype, 150), padding=2, method="winograd", units=64)
+
+
+@pytest.mark.parametrize(
+    "spoil", [near_underflow, weights_near_underflow], ids=lambda f: f.__name__
+)
+def test_near_underflow_as_the_definition(spoil):
+    """There u (|x| * |w|) itself is below the smallest number."""
+    x, w = hostile_problem(spoil)
+    y = fastcorr.corr2d(x, w, padding=1, method="winograd")
+    exact, magnitude, _ = definition(x, w, padding=1)
+    tiny = np.finfo(np.float32).smallest_subnormal
+    assert (np.abs(y - exact) <= 16 * 2.0**-24 * magnitude + 64 * tiny).all()
+
+
+@pytest.fixture
+def no_guard(monkeypatch):
+    """Plans made without the guard's two bounds; forgotten afterwards."""
+    monkeypatch.setattr(winograd, "MIN_TERMS", 1e-30)
+    monkeypatch.setattr(winograd, "MIN_SHARE", 0.0)
+    _plan.plan_for.cache_clear()
+    yield
+    _plan.plan_for.cache_clear()
+
+
+NEEDS_GUARD = [stars, checkerboard_and_centre, half_dark, channels_dark_in_turns]
+
+
+@pytest.mark.parametrize("spoil", NEEDS_GUARD, ids=lambda f: f.__name__)
+def test_the_data_are_hostile_enough(no_guard, spoil):
+    with pytest.raises(AssertionError):
+        check(*hostile_problem(spoil), padding=1, method="winograd", units=64)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_nan_and_inf_at_every_place_of_a_tile(value):
+    rng = np.random.default_rng(1)
+    x, w = normal((36, 32, 11, 13), "float32", rng), normal((3, 32, 3, 3), "float32", rng)
+    w[1, 7] = 0  # 0 * Inf is NaN
+    for i, image in enumerate(x):
+        image[7, 3 + i // 6, 4 + i % 6] = value
+    check(x, w, padding=1, method="winograd")
+
+
+def test_nan_and_inf_in_small_images_and_in_the_kernel():
+    rng = np.random.default_rng(1)
+    x, w = normal((4, 32, 7, 6), "float64", rng), normal((3, 32, 3, 3), "float64", rng)
+    x[0, 0, 0, 0], x[1, 31, 6, 5], x[2, 3, 3, 2] = np.nan, np.inf, -np.inf
+    check(x, w, padding=1, method="winograd")
+    for value in (np.nan, np.inf):
+        spoiled = w.copy()
+        spoiled[2, 5, 1, 1] = value
+        check(x[3:], spoiled, padding=1, method="winograd")
+
+
+@pytest.mark.parametrize("value", [0.5, 1e30, np.nan, np.inf])
+def test_padding_value(value):
+    x, w = normal_arrays(Case((33, 10, 14), (4, 33, 3, 3)), "float32")
+    check(x, w, padding=((0, 3), (5, 1)), padding_value=value, method="winograd", units=64)
+
+
+@pytest.mark.parametrize("mode", ["constant", "reflect", "symmetric", "edge", "wrap"])
+def test_padding_modes(mode):
+    x, w = normal_arrays(Case((2, 34, 6, 9), (5, 34, 3, 3)), "float32")
+    for padding in (1, ((0, 7), (11, 0)), 20, "same", "full"):
+        check(x, w, padding=padding, padding_mode=mode, method="winograd")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts(layout):
+    x, w = normal_arrays(Case((2, 64, 9, 18), (6, 32, 3, 3)), "float32")
+    options = {"groups": 2, "padding": 1, "method": "winograd"}
+    check(LAYOUTS[layout](x), LAYOUTS[layout](w), **options)
+    bias = normal((6,), "float32", np.random.default_rng(3))
+    check(np.moveaxis(LAYOUTS[layout](x), 1, -1), w, bias, channel_axis=-1, **options)
+
+
+@pytest.mark.parametrize(
+    "types", [("uint8", "float32"), ("float16", "float32"), ("float32", "float64")]
+)
+def test_mixed_dtypes(types):
+    rng = np.random.default_rng(0)
+    x = (10 * np.abs(normal((32, 12, 13), "float64", rng))).astype(types[0])
+    y = check(x, normal((7, 32, 3, 3), types[1], rng), padding=1, method="winograd", units=64)
+    assert y.dtype == np.result_type(*types)
+
+
+def test_out_and_bias():
+    x, w = normal_arrays(Case((3, 32, 10, 11), (13, 32, 3, 3)), "float32")
+    bias = np.arange(13, dtype=np.float32)
+    expected = fastcorr.corr2d(x, w, bias, padding=1, method="winograd")
+    wide = np.full((3, 13, 10, 22), np.nan, np.float32)
+    y = fastcorr.corr2d(x, w, bias, padding=1, method="winograd", out=wide[..., ::2])
+    check_bits(np.ascontiguousarray(y), expected)
+    assert np.isnan(wide[..., 1::2]).all()
+    compare(expected, *definition(x, w, bias, padding=1))
+
+
+INVARIANT = [
+    Case((3, 48, 30, 31), (50, 48, 3, 3), {"padding": 1}),
+    Case((3, 256, 14, 14), (64, 256, 3, 3), {"padding": 1}),
+    Case((4, 160, 7, 7), (70, 160, 3, 3), {"padding": 1}),
+    Case((2, 66, 20, 37), (24, 33, 3, 3), {"groups": 2}),
+    Case((2, 20, 37, 40), (24, 40, 3, 3), {"channel_axis": -1, "padding": 1}),
+]
+
+
+@pytest.mark.parametrize("case", INVARIANT, ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_bitwise_for_any_workers_and_in_a_batch(isa, dtype, case):
+    x, w = normal_arrays(case, dtype)
+    x[0, 1, 2, 3], x[-1, 3, 2, 1] = 1e12, np.nan  # some tiles by definition
+    options = {"method": "winograd", **case.options}
+    y = fastcorr.corr2d(x, w, workers=1, **options)
+    for workers in (2, 3, 7):
+        check_bits(fastcorr.corr2d(x, w, workers=workers, **options), y)
+    for i in range(len(x)):
+        check_bits(fastcorr.corr2d(x[i], w, workers=2, **options), y[i])
+    check_bits(fastcorr.corr2d(x[::-1], w, workers=2, **options), y[::-1])
+
+
+def test_prepared_weights_give_the_same_bits():
+    case = INVARIANT[0]
+    x, w = normal_arrays(case, "float32")
+    plan = fastcorr.explain(x, w, method="winograd", **case.options)
+    runner = plan._runner
+    y = np.empty(plan.problem.y_shape, np.float32)
+    prepared = runner.transform_weights(w, 2)
+    runner.run(x, w, None, y, bytes(8), 2, prepared)
+    check_bits(y, fastcorr.corr2d(x, w, method="winograd", **case.options))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("problem", ["winograd", "winograd_large"])
+def test_memory_above_input_and_output(child, problem):
+    result = child("peak_memory", problem, 2)
+    if result is None:
+        pytest.skip("/proc/self/clear_refs cannot be written here")
+    assert result["extra"] <= 64 << 20, result
+    assert result["workspace"] <= 64 << 20, result
+
+
+def test_workspace_of_a_large_image():
+    x = np.broadcast_to(np.float32(1), (4, 512, 3000, 3000))
+    w = np.broadcast_to(np.float32(1), (2048, 512, 3, 3))
+    with fastcorr.set_workers(2):
+        assert fastcorr.explain(x, w, method="winograd").workspace <= 64 << 20
+
+
+REFUSED = [
+    ("3 x 3", (32, 9, 9), (4, 32, 3, 5), {}, "float32"),
+    ("3 x 3", (32, 9, 9), (4, 32, 1, 1), {}, "float32"),
+    ("stride 1", (32, 9, 9), (4, 32, 3, 3), {"stride": (1, 2)}, "float32"),
+    ("dilation 1", (32, 9, 9), (4, 32, 3, 3), {"dilation": 2}, "float32"),
+    ("32 channels", (62, 9, 9), (4, 31, 3, 3), {"groups": 2}, "float32"),
+    ("float16, float32 and float64", (32, 9, 9), (4, 32, 3, 3), {}, "complex64"),
+    ("float16, float32 and float64", (32, 9, 9), (4, 32, 3, 3), {}, "int32"),
+    ("float16, float32 and float64", (32, 9, 9), (4, 32, 3, 3), {}, "longdouble"),
+]
+
+
+@pytest.mark.parametrize(("why", "x_shape", "w_shape", "options", "dtype"), REFUSED)
+def test_refusals_say_why(why, x_shape, w_shape, options, dtype):
+    x, w = np.ones(x_shape, dtype), np.ones(w_shape, dtype)
+    with pytest.raises(ValueError, match=why):
+        fastcorr.corr2d(x, w, method="winograd", **options)
+    fastcorr.corr2d(x, w, **options)
+
+
+def test_empty_batch():
+    y = fastcorr.corr2d(np.ones((0, 32, 9, 9)), np.ones((4, 32, 3, 3)), method="winograd")
+    assert y.shape == (0, 4, 7, 7)
+
+
+def test_auto_takes_it_where_it_pays():
+    def method(channels, size, dtype="float32", kernel=3):
+        x = np.broadcast_to(np.array(1, dtype), (channels, size, size))
+        w = np.broadcast_to(np.array(1, dtype), (channels, channels, kernel, kernel))
+        return fastcorr.explain(x, w, padding=1).method
+
+    assert method(64, 56) == method(128, 112) == method(128, 28, "float64") == "winograd"
+    assert method(64, 56, kernel=2) == method(64, 4) == method(512, 7) == "direct"
