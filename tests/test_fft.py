@@ -62,6 +62,7 @@ ALGORITHMS = sorted(_plan.ALGORITHMS, key=lambda row: row.name == "fft")
 def small_tiles(monkeypatch):
     """Let an image of a few hundred pixels have several tiles, and a tile several steps."""
     monkeypatch.setattr(fft, "TILES_BYTES", 2**14)
+    monkeypatch.setattr(fft, "BOUND_FACTOR", np.inf)
     monkeypatch.setattr(fft, "STEP", 2**9)
     monkeypatch.setattr(fft, "SHARED_POINTS", 1)
     fft._grid.cache_clear()

@@ -24,7 +24,8 @@ def test_twenty_interrupted_calls_leak_nothing(child, path):
     assert result["caught"] == ["KeyboardInterrupt"] * 23
     assert result["right_afterwards"]
     if sys.platform.startswith("linux"):
-        assert result["resident"][-1] - result["resident"][2] < 8 * 2**20
+        # The exception may still hold buffers at the time: compare the least of some calls.
+        assert min(result["resident"][-6:]) - min(result["resident"][2:8]) < 8 * 2**20
 
 
 def test_an_exception_of_another_handler_comes_through(child):
