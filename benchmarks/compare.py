@@ -118,7 +118,10 @@ def judge(row, case, earlier):
     if case.target == "call" and ours["seconds"] > cases.CALL_SECONDS:
         row["missed"].append(f"above {cases.CALL_SECONDS * 1e6} us")
     used = max(row["extra_bytes"] or 0, row["plan"]["workspace"])
-    if used > row["threads"] * cases.MEMORY_PER_THREAD:
+    if row["plan"]["method"] != "direct":
+        if used > cases.MEMORY_OF_TRANSFORMS:
+            row["missed"].append("above 64 MB")
+    elif used > row["threads"] * cases.MEMORY_PER_THREAD:
         row["missed"].append("above 2 MB per thread")
     beside = earlier.get(case.neighbour, {}).get("libraries", {}).get("fastcorr")
     if beside is not None:

@@ -44,7 +44,7 @@ class Fastcorr:
     def plan(self, case):
         """What corr2d does with this case: algorithm, kernel, scratch memory in bytes."""
         plan = self.module.explain(*case.arrays(), **case.keywords)
-        return {key: getattr(plan, key) for key in ("algorithm", "kernel", "workspace")}
+        return {key: getattr(plan, key) for key in ("method", "algorithm", "kernel", "workspace")}
 
     @staticmethod
     def peak(dtype, seconds, threads):

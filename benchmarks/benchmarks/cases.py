@@ -25,7 +25,8 @@ TARGETS = {
 PEAK_SHARE = {"peak85": 0.85, "peak70": 0.70}
 NEIGHBOUR_SHARE = 0.85
 CALL_SECONDS = 2.5e-6
-MEMORY_PER_THREAD = 2 * 2**20  # bytes above input and output, for every row
+MEMORY_PER_THREAD = 2 * 2**20  # bytes above input and output, of the direct method
+MEMORY_OF_TRANSFORMS = 64 * 2**20  # in all, of the others
 
 # The geometric mean of "best peer / fastcorr" that a group must reach.
 MEAN_RATIO = {
