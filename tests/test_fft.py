@@ -315,3 +315,19 @@ def test_kernels_of_very_many_terms(mode):
         share = terms.size / w.size
         error = abs(float(y[row, column] - terms.sum()))
         assert error <= 64 * 2.0**-53 * float(abs(terms).sum()) / share, (row, column)
+
+
+def test_threads_are_shared_with_other_calls(monkeypatch):
+    """A call beside others that use all threads gets one, as with every method."""
+    used = []
+    monkeypatch.setattr(
+        fft.Fft, "_run", lambda self, x, w, bias, y, fill, workers: used.append(workers)
+    )
+    x, w = np.ones((200, 200)), np.ones((41, 41))
+    others = fft.parallel.enter(3)
+    try:
+        fastcorr.corr2d(x, w, method="fft", workers=3)
+    finally:
+        fft.parallel.leave(others)
+    fastcorr.corr2d(x, w, method="fft", workers=3)
+    assert used == [1, 3]

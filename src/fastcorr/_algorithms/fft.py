@@ -52,7 +52,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import fft
 
-from fastcorr._algorithms import gemm, generic, stencil
+from fastcorr._algorithms import gemm, generic, parallel, stencil
 from fastcorr._kernels.dispatch import compute_dtype
 
 NORM_ERROR = 1.0
@@ -332,6 +332,14 @@ class Fft:
         if not _is_moderate(w):
             _direct(problem, *self.margins).run(x, w, bias, y, fill, workers)
             return
+        workers = parallel.enter(workers)
+        try:
+            self._run(x, w, bias, y, fill, workers)
+        finally:
+            parallel.leave(workers)
+
+    def _run(self, x, w, bias, y, fill, workers):
+        problem = self.problem
         call = _Call(problem, x, w, bias, y, fill)
         grid = call.grid
         is_kept, kernels, _, _ = self._memory(grid)

@@ -110,6 +110,16 @@ cdef void run_slab(tile_fn work, const void *job, Py_ssize_t first, Py_ssize_t l
             work(job, tile, mine)
 
 
+def enter(int wanted):
+    """Join the threads at work, for a loop of Python's; return how many the caller may use."""
+    return fc_enter(wanted)
+
+
+def leave(int mine):
+    """Give back what `enter` returned."""
+    fc_leave(mine)
+
+
 if hasattr(os, "register_at_fork"):
     def _forget_threads():
         fc_leave_all()
