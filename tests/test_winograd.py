@@ -208,6 +208,8 @@ NEEDS_GUARD = [stars, checkerboard_and_centre, half_dark, channels_dark_in_turns
 
 @pytest.mark.parametrize("spoil", NEEDS_GUARD, ids=lambda f: f.__name__)
 def test_the_data_are_hostile_enough(no_guard, spoil):
+    if fastcorr.show_config("dicts")["isa"]["active"] == "generic":
+        pytest.skip("tiles of 2 x 2 stand more")
     with pytest.raises(AssertionError):
         check(*hostile_problem(spoil), padding=1, method="winograd", units=64)
 

@@ -618,12 +618,6 @@ cdef class Winograd:
         job.oh, job.ow = problem.OH, problem.OW
         job.down = axis_of(rows, problem.padding[0], problem.H, 1)
         job.across = axis_of(columns, problem.padding[1], problem.W, 1)
-        job.m = tile_size(problem)
-        job.a = job.m + 2
-        job.n_points = job.a * job.a
-        job.tiles_across = ceil_div(job.ow, job.m)
-        job.tiles_per_image = ceil_div(job.oh, job.m) * job.tiles_across
-        job.n_tiles = problem.N * job.tiles_per_image
         job.n_chunks = n_chunks_of(job.channels)
         job.chunk = ceil_div(job.channels, job.n_chunks)
         job.n_watches = ceil_div(job.channels, WATCHED_CHANNELS)
@@ -642,6 +636,13 @@ cdef class Winograd:
         """Compare some cuts by the cost model; none of them changes the result."""
         cdef const fc_kernels_t *kernel = kernels(self.compute)
         cdef job_t *job = &self.base
+        # Two roundings for a product and its sum are too many for the errors of 4 x 4.
+        job.m = tile_size(self.problem) if kernel.is_fused else 2
+        job.a = job.m + 2
+        job.n_points = job.a * job.a
+        job.tiles_across = ceil_div(job.ow, job.m)
+        job.tiles_per_image = ceil_div(job.oh, job.m) * job.tiles_across
+        job.n_tiles = self.problem.N * job.tiles_per_image
         best = min(_candidates(
             job.m, job.groups, job.rows, job.channels, job.n_chunks, max(job.n_tiles, 1),
             job.tiles_across,

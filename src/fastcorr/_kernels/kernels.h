@@ -178,6 +178,7 @@ typedef void (*fc_winograd_guard_fn)(ptrdiff_t m, const void *sums, ptrdiff_t pi
 typedef struct {
     const char *name;                                      /* "f32" */
     ptrdiff_t item_bytes, lanes;
+    int is_fused;                                          /* a * b + c rounds once */
     int gemm_rows[FC_GEMM_MAX_VECTORS + 1];                /* most rows for nv vectors, or 0 */
     int stencil_vectors;
     fc_gemm_fn gemm[FC_GEMM_MAX_VECTORS + 1][FC_GEMM_MAX_ROWS + 1];

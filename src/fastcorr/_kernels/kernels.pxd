@@ -92,6 +92,7 @@ cdef extern from "kernels.h" nogil:
     ctypedef struct fc_kernels_t:
         const char *name
         Py_ssize_t item_bytes, lanes
+        bint is_fused
         int gemm_rows[5]
         int stencil_vectors
         fc_gemm_fn gemm[5][15]
