@@ -643,7 +643,7 @@ static void test_winograd_guard(const fc_kernels_t *kernel, fc_type_t type) {
 
 static void test_winograd(const fc_kernels_t *kernel, fc_type_t type) {
     for (ptrdiff_t m = 2; m <= 4; m += 2) {
-        for (ptrdiff_t n = 1; n <= 2 * kernel->lanes + 1; n += n < 4 ? 1 : kernel->lanes - 2) {
+        for (ptrdiff_t n = 1; n <= 2 * kernel->lanes + 1; n += n < 4 || kernel->lanes < 4 ? 1 : kernel->lanes - 2) {
             test_one_winograd(kernel, type, m, n, 1, 1, 1);
             test_one_winograd(kernel, type, m, n, kernel->lanes + 1, 0, 0);
             if (n > 1) test_one_winograd(kernel, type, m, n, 2, m, 2);
