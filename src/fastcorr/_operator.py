@@ -87,12 +87,14 @@ def corr2d(
     channel_axis : None or -1, default: None
         None if the channels of x come first, -1 if they come last; then those of y do, too. `w`
         has the same shape in both cases.
-    method : {'auto', 'direct', 'fft'}, default: 'auto'
+    method : {'auto', 'direct', 'winograd', 'separable', 'fft'}, default: 'auto'
         How to compute the sums. 'auto' takes the method that should be fastest and keeps the
         accuracy described below. 'direct' evaluates the definition. 'fft' multiplies transforms of
         overlapping tiles, for large kernels of floats and complex numbers; where it is asked for
-        by name, its error is relative to the largest numbers of a tile (see Notes). The dtype of y
-        does not depend on the method.
+        by name, its error is relative to the largest numbers of a tile (see Notes). 'winograd'
+        serves 3x3 kernels at stride 1 with 32 channels per group and more, 'separable' few channels
+        under kernels that are a product of a column and a row, or the sum of two. A method that
+        cannot serve a problem is an error. The dtype of y does not depend on the method.
     out : ndarray, optional
         Where to write y: an array with the shape and dtype of y. It may be a strided view and may
         overlap the inputs. Its content is undefined if the call is interrupted.
