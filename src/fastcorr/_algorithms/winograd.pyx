@@ -725,7 +725,7 @@ cdef class Winograd:
         cdef Cut cut = self.cut(workers)
         cdef job_t job = cut.job
         cdef Py_ssize_t rows = job.groups * job.rows, item = job.kernel.item_bytes
-        w = np.ascontiguousarray(w, dtype=compute_dtype(self.problem.dtype))
+        w = np.require(w, compute_dtype(self.problem.dtype), "CA")
         sums = np.empty((job.groups, job.rows, job.n_watches, job.n_parts, 10))
         job.w = <const char *> PyArray_DATA(w)
         job.w_end = job.w + rows * job.channels * 9 * item
