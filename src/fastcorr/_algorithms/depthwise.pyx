@@ -18,11 +18,12 @@ from fastcorr._algorithms.operands cimport (
     aligned, image_of, image_t, is_computed_in, weights_of, weights_t,
 )
 from fastcorr._algorithms.parallel cimport parallel_for, whole_lines
+from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
 from fastcorr._algorithms.window cimport axis_of, axis_t, ceil_div, interior, positions
 from fastcorr._kernels.dispatch cimport kernels
 from fastcorr._kernels.kernels cimport FC_DEPTHWISE_PIXELS, FC_PAD, fc_kernels_t, fc_window_t
 
-from fastcorr._kernels.dispatch import active_isa, compute_code, element_code, is_kernel_dtype
+from fastcorr._kernels.dispatch import active_isa, element_code, is_kernel_dtype
 
 import_array()
 
@@ -200,32 +201,22 @@ cdef void run_tile(const void *job_, Py_ssize_t index, char *scratch) noexcept n
             NULL, y, at, job.y.c)
 
 
-cdef class Cut:
+cdef class Cut(TiledCut):
     """How the work is cut into tiles for one instruction set and number of threads."""
 
     cdef job_t job
-    cdef object tap                 # keeps the table alive that job points into
-    cdef readonly int workers
-    cdef readonly Py_ssize_t n_tiles, scratch_bytes
-    cdef readonly str kernel_name
-    cdef double tile_seconds
 
 
-cdef class Depthwise:
-    """The algorithm for one problem: see gemm.Gemm for the meaning of the arguments."""
+cdef class Depthwise(Tiled):
+    """The algorithm for one problem: see tiled.Tiled for the meaning of the arguments."""
 
     cdef job_t base
-    cdef object problem, rows, columns
-    cdef dict cuts
-    cdef int compute
     cdef bint loads_as_computed, stores_as_computed
 
     def __init__(self, problem, rows, columns):
         cdef job_t *job = &self.base
+        Tiled.__init__(self, problem, rows, columns)
         memset(job, 0, sizeof(job_t))
-        self.problem, self.rows, self.columns = problem, rows, columns
-        self.cuts = {}
-        self.compute = compute_code(problem.dtype)
         job.x_type = element_code(problem.x_dtype)
         job.w_type = element_code(problem.w_dtype)
         job.y_type = element_code(problem.dtype)
@@ -238,15 +229,7 @@ cdef class Depthwise:
         job.rows = axis_of(rows, problem.padding[0], problem.H, 1)
         job.columns = axis_of(columns, problem.padding[1], problem.W, 1)
 
-    def cut(self, int workers):
-        """The cut for that many threads in the instruction set in use."""
-        key = <Py_ssize_t> kernels(self.compute), workers
-        found = self.cuts.get(key)
-        if found is None:
-            found = self.cuts[key] = self._make(workers)
-        return found
-
-    def _make(self, int workers):
+    def _make_cut(self, int workers):
         cdef Cut cut = Cut.__new__(Cut)
         cdef job_t *job = &cut.job
         cdef const fc_kernels_t *kernel = kernels(self.compute)
@@ -273,10 +256,10 @@ cdef class Depthwise:
         job.n_row_tiles, job.n_column_tiles = ceil_div(job.oh, rows), ceil_div(job.ow, columns)
         job.window_rows = reach(rows, job.kh, stride_y, dilation_y)
         job.window_columns = window_columns
-        tap = [(ky * dilation_y * window_columns + kx * dilation_x) * lanes
-               for ky in range(job.kh) for kx in range(job.kw)]
-        cut.tap = np.array(tap, dtype=np.intp)
-        job.tap = <const Py_ssize_t *> PyArray_DATA(<ndarray> cut.tap)
+        tap = np.array([(ky * dilation_y * window_columns + kx * dilation_x) * lanes
+                        for ky in range(job.kh) for kx in range(job.kw)], dtype=np.intp)
+        cut.arrays = [tap]
+        job.tap = <const Py_ssize_t *> PyArray_DATA(<ndarray> tap)
 
         n_pixels = ceil_div(rows * columns, FC_DEPTHWISE_PIXELS) * FC_DEPTHWISE_PIXELS
         job.at_rows, at = at, at + whole_lines(job.window_rows * sizeof(Py_ssize_t))

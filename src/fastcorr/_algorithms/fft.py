@@ -52,7 +52,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import fft
 
-from fastcorr._algorithms import gemm, generic, parallel, stencil
+from fastcorr._algorithms import parallel
+from fastcorr._algorithms.definition import definition_of
 from fastcorr._kernels.dispatch import compute_dtype
 
 NORM_ERROR = 1.0
@@ -274,7 +275,7 @@ class _Tile(NamedTuple):
 
 
 class Fft:
-    """The algorithm for one problem: see gemm.Gemm for the meaning of the arguments."""
+    """The algorithm for one problem: see tiled.Tiled for the meaning of the arguments."""
 
     def __init__(self, problem, rows, columns):
         self.problem = problem
@@ -330,7 +331,7 @@ class Fft:
         """Compute y; see gemm.Gemm.run."""
         problem = self.problem
         if not _is_moderate(w):
-            _direct(problem, *self.margins).run(x, w, bias, y, fill, workers)
+            definition_of(problem, *self.margins).run(x, w, bias, y, fill, workers)
             return
         workers = parallel.enter(workers)
         try:
@@ -747,7 +748,7 @@ class Fft:
             is_last = self.is_complex and problem.w_dtype.kind != "c"
             bias = np.ascontiguousarray(bias[:, f : f + 1] if is_last else bias[f : f + 1])
         y = np.empty((1, 1, *size), problem.dtype)
-        _direct(part, (None, None), (None, None)).run(x, w, bias, y, call.fill_bytes, 1)
+        definition_of(part, (None, None), (None, None)).run(x, w, bias, y, call.fill_bytes, 1)
         tile.y[f][tuple(outputs)] = y[0, 0]
 
 
@@ -884,16 +885,6 @@ def _add_product(a, b, out, workers):
             np.add(out[here], part, out=out[here])
 
     _each(some, range(0, len(a), 32 * step), workers)
-
-
-def _direct(problem, rows, columns):
-    """A runner of the definition."""
-    for algorithm, runner in (
-        (stencil, stencil.Stencil), (gemm, gemm.Gemm), (generic, generic.Generic),
-    ):  # fmt: skip
-        if algorithm.unsupported(problem) is None:
-            return runner(problem, rows, columns)
-    raise AssertionError("the definition serves every problem")
 
 
 def _each(work, items, workers):

@@ -24,9 +24,10 @@ from libc.string cimport memcpy, memset
 from numpy cimport PyArray_DATA, PyArray_IS_C_CONTIGUOUS, import_array, ndarray
 
 from fastcorr._algorithms.operands cimport (
-    aligned, image_of, image_t, is_computed_in, parts_of, weights_of, weights_t,
+    aligned, image_of, image_t, is_computed_in, negate, parts_of, weights_of, weights_t,
 )
 from fastcorr._algorithms.parallel cimport parallel_for, whole_lines
+from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
 from fastcorr._algorithms.window cimport axis_of, axis_t, ceil_div, interior, positions
 from fastcorr._kernels.dispatch cimport kernels
 from fastcorr._kernels.kernels cimport (
@@ -34,7 +35,7 @@ from fastcorr._kernels.kernels cimport (
 )
 
 from fastcorr._algorithms.layout import axis_layout
-from fastcorr._kernels.dispatch import active_isa, compute_code, element_code, is_kernel_dtype
+from fastcorr._kernels.dispatch import active_isa, element_code, is_kernel_dtype
 
 import_array()
 
@@ -259,16 +260,6 @@ cdef void load_weights(const job_t *job, const tile_t *t, const chunk_t *chunk, 
                     negate(dst + 2 * channel * taps * item, taps, item)
 
 
-cdef inline void negate(char *at, Py_ssize_t n, Py_ssize_t item) noexcept nogil:
-    """Complex operands compute in float32 or float64 only."""
-    cdef Py_ssize_t i
-    for i in range(n):
-        if item == 4:
-            (<float *> at)[i] = -(<float *> at)[i]
-        else:
-            (<double *> at)[i] = -(<double *> at)[i]
-
-
 cdef void pack_panels(const job_t *job, const tile_t *t, const chunk_t *chunk, Py_ssize_t panel0,
                       Py_ssize_t panel1, char *scratch) noexcept nogil:
     cdef Py_ssize_t item = job.kernel.item_bytes, nr = job.nv * job.kernel.lanes
@@ -444,15 +435,10 @@ cdef void multiply(const job_t *job, const tile_t *t, const chunk_t *chunk, bint
                 store_pixels(job, t, tile, job.tail, m0, mr, t.n_pixels, job.tail)
 
 
-cdef class Cut:
+cdef class Cut(TiledCut):
     """How the work is cut into tiles for one instruction set and number of threads."""
 
     cdef job_t job
-    cdef list arrays                # keeps the tables alive that job points into
-    cdef readonly int workers
-    cdef readonly Py_ssize_t n_tiles, scratch_bytes
-    cdef readonly str kernel_name
-    cdef double tile_seconds
 
     def __repr__(self):
         cdef job_t *job = &self.job
@@ -510,24 +496,16 @@ def even_pieces(n):
     return sizes
 
 
-cdef class Gemm:
-    """The algorithm for one problem: tables at construction, cuts as they are asked for.
-
-    `rows` and `columns` are the margins of the padded image (_padding.margins).
-    """
+cdef class Gemm(Tiled):
+    """The algorithm for one problem."""
 
     cdef job_t base
-    cdef object problem, rows, columns
-    cdef dict cuts
-    cdef int compute
     cdef bint weights_as_computed
 
     def __init__(self, problem, rows, columns):
         cdef job_t *job = &self.base
+        Tiled.__init__(self, problem, rows, columns)
         memset(job, 0, sizeof(job_t))
-        self.problem, self.rows, self.columns = problem, rows, columns
-        self.cuts = {}
-        self.compute = compute_code(problem.dtype)
         job.x_type = element_code(problem.x_dtype)
         job.w_type = element_code(problem.w_dtype)
         job.y_type = element_code(problem.dtype)
@@ -548,15 +526,7 @@ cdef class Gemm:
         job.n_chunks = (ceil_div(job.channels, job.chunk_channels)
                         * ceil_div(job.kh, job.chunk_kh) * ceil_div(job.kw, job.chunk_kw))
 
-    def cut(self, int workers):
-        """The cut for that many threads in the instruction set in use."""
-        key = <Py_ssize_t> kernels(self.compute), workers
-        found = self.cuts.get(key)
-        if found is None:
-            found = self.cuts[key] = self._cheapest(workers)
-        return found
-
-    def _cheapest(self, int workers):
+    def _make_cut(self, int workers):
         """Compare some cuts by the cost model; none of them changes the result."""
         cdef job_t *job = &self.base
         cdef const fc_kernels_t *kernel = kernels(self.compute)

@@ -73,7 +73,7 @@ cdef void run_row(const void *job_, Py_ssize_t index, char *scratch) noexcept no
 
 
 cdef class Generic:
-    """The algorithm for one problem: see gemm.Gemm for the meaning of the arguments."""
+    """The algorithm for one problem: see tiled.Tiled for the meaning of the arguments."""
 
     cdef job_t base
     cdef object problem, margins

@@ -34,8 +34,9 @@ import numpy as np
 from libc.string cimport memcpy, memset
 from numpy cimport PyArray_DATA, import_array, ndarray
 
-from fastcorr._algorithms.operands cimport aligned, image_of, image_t
+from fastcorr._algorithms.operands cimport aligned, image_of, image_t, negate
 from fastcorr._algorithms.parallel cimport parallel_for, whole_lines
+from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
 from fastcorr._algorithms.window cimport axis_of, axis_t, ceil_div, interior, positions
 from fastcorr._kernels.dispatch cimport kernels
 from fastcorr._kernels.kernels cimport (
@@ -46,7 +47,7 @@ from fastcorr._kernels.kernels cimport (
 from fastcorr._algorithms.gemm import even_pieces, panel_cycles
 from fastcorr._algorithms.layout import AxisLayout, axis_layout
 from fastcorr._kernels.dispatch import (
-    active_isa, compute_code, compute_dtype, element_code, is_kernel_dtype,
+    active_isa, compute_dtype, element_code, is_kernel_dtype,
 )
 
 import_array()
@@ -217,15 +218,6 @@ cdef void stage_dy(const job_t *job, const tile_t *t, Py_ssize_t group, Py_ssize
             if p == 1 and q == 1:
                 for f in range(f1 - f0):
                     negate(dst + f * job.m_parts * job.dy_pitch * item, per_image, item)
-
-
-cdef inline void negate(char *at, Py_ssize_t n, Py_ssize_t item) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(n):
-        if item == 4:
-            (<float *> at)[i] = -(<float *> at)[i]
-        else:
-            (<double *> at)[i] = -(<double *> at)[i]
 
 
 cdef void locate_window(const job_t *job, const tile_t *t, Py_ssize_t ky0,
@@ -653,15 +645,11 @@ def area(layout_y, layout_x):
     return len(layout_y.starts) * layout_y.length * len(layout_x.starts) * layout_x.length
 
 
-cdef class Cut:
+cdef class Cut(TiledCut):
     """How the work is cut for one instruction set and number of threads."""
 
     cdef job_t job
-    cdef list arrays                # keeps the tables alive that job points into
-    cdef readonly int workers
-    cdef readonly Py_ssize_t n_tiles, scratch_bytes, shared_bytes
-    cdef readonly str kernel_name
-    cdef double tile_seconds
+    cdef readonly Py_ssize_t shared_bytes
 
     def __repr__(self):
         cdef job_t *job = &self.job
@@ -673,20 +661,15 @@ cdef class Cut:
             f"{self.shared_bytes} bytes>")
 
 
-cdef class GradWeight:
-    """The weight gradient of a forward problem: see gemm.Gemm for the arguments."""
+cdef class GradWeight(Tiled):
+    """The weight gradient of a forward problem: see tiled.Tiled for the arguments."""
 
     cdef job_t base
-    cdef object problem, rows, columns
-    cdef dict cuts
-    cdef int compute
 
     def __init__(self, problem, rows, columns):
         cdef job_t *job = &self.base
+        Tiled.__init__(self, problem, rows, columns)
         memset(job, 0, sizeof(job_t))
-        self.problem, self.rows, self.columns = problem, rows, columns
-        self.cuts = {}
-        self.compute = compute_code(problem.dtype)
         job.x_type = element_code(problem.x_dtype)
         job.dw_type = element_code(problem.dtype)
         job.compute_type = element_code(compute_dtype(problem.dtype))
@@ -700,14 +683,6 @@ cdef class GradWeight:
         job.stride_y, job.stride_x = problem.stride
         job.dilation_y, job.dilation_x = problem.dilation
         job.n_images = problem.N * job.x_parts
-
-    def cut(self, int workers):
-        """The cut for that many threads in the instruction set in use."""
-        key = <Py_ssize_t> kernels(self.compute), workers
-        found = self.cuts.get(key)
-        if found is None:
-            found = self.cuts[key] = self._make(workers)
-        return found
 
     def _shape(self):
         """The cheapest by the cost model."""
@@ -809,7 +784,7 @@ cdef class GradWeight:
             way, nv, n_blocks, images, rows, columns, band_kh, layout_y, layout_x, step,
             n_tiles * (CYCLES_PER_TILE + dy + x + cycles) * waste, n_tiles * dy, n_tiles * x)
 
-    def _make(self, int workers):
+    def _make_cut(self, int workers):
         cdef Cut cut = Cut.__new__(Cut)
         cdef job_t *job = &cut.job
         cdef const fc_kernels_t *kernel = kernels(self.compute)

@@ -63,3 +63,13 @@ cdef inline weights_t weights_of(ndarray a, int ndim, Py_ssize_t part) noexcept:
     w.c = strides[ndim - 3] if ndim > 2 else 0
     w.kh, w.kw = strides[ndim - 2], strides[ndim - 1]
     return w
+
+
+cdef inline void negate(char *at, Py_ssize_t n, Py_ssize_t item) noexcept nogil:
+    """Complex operands compute in float32 or float64 only."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        if item == 4:
+            (<float *> at)[i] = -(<float *> at)[i]
+        else:
+            (<double *> at)[i] = -(<double *> at)[i]

@@ -31,17 +31,18 @@ from fastcorr._algorithms.operands cimport (
     aligned, image_of, image_t, is_computed_in, parts_of,
 )
 from fastcorr._algorithms.parallel cimport parallel_for, whole_lines
+from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
 from fastcorr._algorithms.window cimport axis_of, axis_t, ceil_div, interior, positions
 from fastcorr._kernels.dispatch cimport kernels
 from fastcorr._kernels.kernels cimport (
     FC_K_BLOCK, FC_STENCIL_MAX_VECTORS, FC_STENCIL_ROWS, fc_kernels_t, fc_window_t,
 )
 
-from fastcorr._algorithms import gemm, stencil
+from fastcorr._algorithms.definition import definition_of
 from fastcorr._algorithms.layout import axis_layout
 from fastcorr._algorithms.low_rank import MAX_RANK, factors_of
 from fastcorr._kernels.dispatch import (
-    active_isa, compute_code, compute_dtype, element_code, is_kernel_dtype,
+    active_isa, compute_dtype, element_code, is_kernel_dtype,
 )
 
 import_array()
@@ -307,36 +308,28 @@ cdef void store(const job_t *job, Py_ssize_t n_rows, Py_ssize_t column, Py_ssize
             y + row * job.y.h + column * job.y.w, &zero, job.y.w)
 
 
-cdef class Cut:
+cdef class Cut(TiledCut):
     """How the work is cut into tiles for one instruction set and number of threads."""
 
     cdef job_t job
-    cdef list arrays                # keeps the tables alive that job points into
-    cdef readonly int workers
-    cdef readonly Py_ssize_t n_tiles, scratch_bytes
-    cdef readonly str kernel_name
-    cdef double tile_seconds
 
 
-cdef class Separable:
-    """The algorithm for one problem: see gemm.Gemm for the meaning of the arguments."""
+cdef class Separable(Tiled):
+    """The algorithm for one problem: see tiled.Tiled for the meaning of the arguments."""
 
     cdef job_t base
-    cdef object problem, rows, columns
     cdef list arrays
-    cdef dict cuts, runners         # dicts, which several threads may change at once
-    cdef int compute
+    cdef dict runners               # a dict, which several threads may change at once
     cdef double seconds
     cdef Py_ssize_t ring_bytes      # of the narrowest tile, for rank 1
     cdef object taps                # order of the taps of u in the pieces
 
     def __init__(self, problem, rows, columns):
         cdef job_t *job = &self.base
+        Tiled.__init__(self, problem, rows, columns)
         memset(job, 0, sizeof(job_t))
-        self.problem, self.rows, self.columns = problem, rows, columns
-        self.cuts, self.runners = {}, {}
+        self.runners = {}
         self.seconds = seconds(problem)
-        self.compute = compute_code(problem.dtype)
         job.x_type = element_code(problem.x_dtype)
         job.y_type = element_code(problem.dtype)
         job.image_parts = parts_of(problem)[0]
@@ -532,6 +525,5 @@ cdef class Prepared:
             if np.isfinite(y_n).all():
                 continue
             if again is None:
-                algorithm = gemm.Gemm if stencil.unsupported(one) else stencil.Stencil
-                again = algorithm(one, self.algorithm.rows, self.algorithm.columns)
+                again = definition_of(one, self.algorithm.rows, self.algorithm.columns)
             again.run(x_n, w, bias, y_n, fill, workers)

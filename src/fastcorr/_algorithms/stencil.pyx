@@ -20,9 +20,10 @@ from libc.string cimport memcpy, memset
 from numpy cimport PyArray_DATA, PyArray_IS_C_CONTIGUOUS, import_array, ndarray
 
 from fastcorr._algorithms.operands cimport (
-    aligned, image_of, image_t, is_computed_in, weights_of, weights_t,
+    aligned, image_of, image_t, is_computed_in, negate, weights_of, weights_t,
 )
 from fastcorr._algorithms.parallel cimport parallel_for, whole_lines
+from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
 from fastcorr._algorithms.window cimport axis_of, axis_t, ceil_div, interior, positions
 from fastcorr._kernels.dispatch cimport kernels
 from fastcorr._kernels.kernels cimport (
@@ -31,7 +32,7 @@ from fastcorr._kernels.kernels cimport (
 )
 
 from fastcorr._algorithms.layout import axis_layout
-from fastcorr._kernels.dispatch import active_isa, compute_code, element_code, is_kernel_dtype
+from fastcorr._kernels.dispatch import active_isa, element_code, is_kernel_dtype
 
 import_array()
 
@@ -86,6 +87,7 @@ ctypedef struct job_t:
     Py_ssize_t stride_y, stride_x, dilation_y
     axis_t rows
     axis_t columns
+    axis_t single_columns               # with a stride of 1, for the split
     bint direct_weights, direct_stores, constant_margins, split
     # pieces of the kernel
     Py_ssize_t piece_kh, piece_kw, n_pieces_y, n_pieces_x, n_sums
@@ -117,13 +119,11 @@ cdef void find_window(const job_t *job, const tile_t *t, char *scratch) noexcept
     """The rows and columns of x in the tile's window: the same for all channels."""
     cdef Py_ssize_t px, n_columns = job.row_length - (job.tile_columns - t.columns)
     cdef Py_ssize_t *column_bytes = <Py_ssize_t *> (scratch + job.at_column_bytes)
-    cdef axis_t side_by_side = job.columns
     positions(&job.rows, t.row0 * job.stride_y,
               job.window_rows - (job.tile_rows - t.rows) * job.stride_y, job.x.h,
               <Py_ssize_t *> (scratch + job.at_row_bytes))
     if job.split:
-        side_by_side.stride = 1
-        positions(&side_by_side, t.column0 * 2, 2 * n_columns, job.x.w, column_bytes)
+        positions(&job.single_columns, t.column0 * 2, 2 * n_columns, job.x.w, column_bytes)
         return
     for px in range(job.n_column_planes):
         positions(&job.columns, t.column0 * job.stride_x + job.column_starts[px], n_columns,
@@ -142,7 +142,6 @@ cdef void stage_rows(const job_t *job, const tile_t *t, Py_ssize_t channel, int 
     cdef Py_ssize_t n_columns = job.row_length - (job.tile_columns - t.columns)
     cdef Py_ssize_t px, lo, hi, item = job.kernel.item_bytes
     cdef bint inner = job.constant_margins and not is_first
-    cdef axis_t side_by_side = job.columns
     cdef const char *src = job.x.data + t.image * job.x.n + channel * job.x.c + part * job.x.part
     if inner:
         interior(&job.rows, t.row0 * job.stride_y, end, &lo, &hi)
@@ -152,9 +151,8 @@ cdef void stage_rows(const job_t *job, const tile_t *t, Py_ssize_t channel, int 
     win.row_bytes = <Py_ssize_t *> (scratch + job.at_row_bytes) + begin
     win.n_rows, win.pitch = end - begin, job.pitch
     if job.split:
-        side_by_side.stride = 1
         win.n_columns, win.column_bytes, win.step_bytes = 2 * n_columns, column_bytes, job.x.w
-        interior(&side_by_side, t.column0 * 2, 2 * n_columns, &win.lo, &win.hi)
+        interior(&job.single_columns, t.column0 * 2, 2 * n_columns, &win.lo, &win.hi)
         job.kernel.split(&win, src, job.fill + part * item,
                          scratch + job.at_window + begin * job.pitch * item,
                          job.window_rows * job.pitch)
@@ -177,7 +175,7 @@ cdef const char *weights_for(const job_t *job, Py_ssize_t output, Py_ssize_t c, 
                              Py_ssize_t m, char *scratch) noexcept nogil:
     """The (KH, KW) weights of an output for part `part` of channel c, in the compute type."""
     cdef fc_window_t win
-    cdef Py_ssize_t zero = 0, ky, i, item = job.kernel.item_bytes
+    cdef Py_ssize_t zero = 0, ky, item = job.kernel.item_bytes
     cdef char nothing[16]
     cdef char *dst = scratch + job.at_weights + m * job.kh * job.kw * item
     cdef int p = <int> (output % job.y_parts)
@@ -194,11 +192,7 @@ cdef const char *weights_for(const job_t *job, Py_ssize_t output, Py_ssize_t c, 
         job.kernel.stage[job.w_type](&win, src + ky * job.w.kh, 1, 0, nothing,
                                      dst + ky * job.kw * item, 0)
     if job.w_parts == 2 and p == 0 and part == 1:  # the product of two imaginary parts
-        for i in range(job.kh * job.kw):
-            if item == 4:
-                (<float *> dst)[i] = -(<float *> dst)[i]
-            else:
-                (<double *> dst)[i] = -(<double *> dst)[i]
+        negate(dst, job.kh * job.kw, item)
     return dst
 
 
@@ -218,7 +212,7 @@ cdef void correlate(const job_t *job, const tile_t *t, const piece_t *piece, cha
     In y the last block of rows and of columns ends with the piece, over some outputs that the block
     before has written: they are the same.
     """
-    cdef Py_ssize_t residue, row, n, n_tall, n_short, over, step = job.dilation_y
+    cdef Py_ssize_t residue, row, n, n_tall, step = job.dilation_y
     cdef const fc_stencil_fn *tall = tall_stencils(job, piece.nky)
     for residue in range(min(step, piece.rows)):
         # Few rows too many: 6 + 6 + 4, or 6 + 4 + 4, but none of 6 for less than 6 rows.
@@ -228,30 +222,27 @@ cdef void correlate(const job_t *job, const tile_t *t, const piece_t *piece, cha
             n_tall = (n + 1) // FC_STENCIL_TALL_ROWS
             if n % FC_STENCIL_TALL_ROWS in (1, 2):
                 n_tall -= 1
-        n_short = ceil_div(max(n - n_tall * FC_STENCIL_TALL_ROWS, 0), FC_STENCIL_ROWS)
-        over = n_tall * FC_STENCIL_TALL_ROWS + n_short * FC_STENCIL_ROWS - n
+            n_tall = min(n_tall * FC_STENCIL_TALL_ROWS, n)
         row = piece.row0 + residue
-        if n_tall > 0:
-            if y != NULL and n_short == 0 and over > 0:
-                correlate_rows(job, t, piece, tall, FC_STENCIL_TALL_ROWS, row, n_tall - 1, True,
-                               sums, y, scratch)
-                correlate_rows(job, t, piece, tall, FC_STENCIL_TALL_ROWS,
-                               row + (n - FC_STENCIL_TALL_ROWS) * step, 1, True, sums, y, scratch)
-            else:
-                correlate_rows(job, t, piece, tall, FC_STENCIL_TALL_ROWS, row, n_tall,
-                               n_short > 0 or over == 0, sums, y, scratch)
-            row += n_tall * FC_STENCIL_TALL_ROWS * step
-        if n_short > 0:
-            if over > 0:
-                n_short -= 1
-            correlate_rows(job, t, piece, NULL, FC_STENCIL_ROWS, row, n_short, True, sums, y,
-                           scratch)
-            row += n_short * FC_STENCIL_ROWS * step
-            if over > 0:
-                if y != NULL and n >= FC_STENCIL_ROWS:
-                    row -= over * step
-                correlate_rows(job, t, piece, NULL, FC_STENCIL_ROWS, row, 1,
-                               n >= FC_STENCIL_ROWS, sums, y, scratch)
+        correlate_blocks(job, t, piece, tall, FC_STENCIL_TALL_ROWS, row, n_tall, 0, sums, y,
+                         scratch)
+        correlate_blocks(job, t, piece, short_stencils(job, piece.nky), FC_STENCIL_ROWS,
+                         row + n_tall * step, n - n_tall, n_tall, sums, y, scratch)
+
+
+cdef void correlate_blocks(const job_t *job, const tile_t *t, const piece_t *piece,
+                           const fc_stencil_fn *stencil, Py_ssize_t block_rows, Py_ssize_t row,
+                           Py_ssize_t n, Py_ssize_t n_before, char *sums, char *y,
+                           char *scratch) noexcept nogil:
+    """Rows row, row + dilation, ..., n of them, after n_before others of the piece."""
+    cdef Py_ssize_t n_whole = n // block_rows, first = n_whole * block_rows
+    cdef bint is_whole = y != NULL and n_before + n >= block_rows
+    correlate_rows(job, t, piece, stencil, block_rows, row, n_whole, True, sums, y, scratch)
+    if first < n:
+        if is_whole:
+            first = n - block_rows
+        correlate_rows(job, t, piece, stencil, block_rows, row + first * job.dilation_y, 1,
+                       is_whole, sums, y, scratch)
 
 
 cdef const fc_stencil_fn *tall_stencils(const job_t *job, Py_ssize_t height) noexcept nogil:
@@ -264,6 +255,7 @@ cdef const fc_stencil_fn *tall_stencils(const job_t *job, Py_ssize_t height) noe
 
 
 cdef const fc_stencil_fn *short_stencils(const job_t *job, Py_ssize_t height) noexcept nogil:
+    """Those for blocks of FC_STENCIL_ROWS rows; there are some for all heights."""
     if height > FC_STENCIL_MAX_HEIGHT or job.kernel.stencil[job.stride_y - 1][height][1] == NULL:
         height = 0
     return &job.kernel.stencil[job.stride_y - 1][height][0]
@@ -283,8 +275,6 @@ cdef void correlate_rows(const job_t *job, const tile_t *t, const piece_t *piece
     cdef bint straight = y != NULL and are_whole and t.columns >= lanes
     if n_down == 0:
         return
-    if stencil == NULL:
-        stencil = short_stencils(job, piece.nky)
     if piece.nky == 3 and piece.nkx == 3:
         most = min(most, 2)  # leaves registers for the weights
     if straight:
@@ -440,32 +430,22 @@ cdef void store_chunk(const job_t *job, const tile_t *t, Py_ssize_t group, const
                            NULL if bias == NULL else biases, output_of(job, t, output))
 
 
-cdef class Cut:
+cdef class Cut(TiledCut):
     """How the work is cut into tiles for one instruction set and number of threads."""
 
     cdef job_t job
-    cdef list arrays                # keeps the tables alive that job points into
-    cdef readonly int workers
-    cdef readonly Py_ssize_t n_tiles, scratch_bytes
-    cdef readonly str kernel_name
-    cdef double tile_seconds
 
 
-cdef class Stencil:
-    """The algorithm for one problem: see gemm.Gemm for the meaning of the arguments."""
+cdef class Stencil(Tiled):
+    """The algorithm for one problem: see tiled.Tiled for the meaning of the arguments."""
 
     cdef job_t base
-    cdef object problem, rows, columns
-    cdef dict cuts
-    cdef int compute
     cdef bint loads_as_computed, weights_as_computed, stores_as_computed
 
     def __init__(self, problem, rows, columns):
         cdef job_t *job = &self.base
+        Tiled.__init__(self, problem, rows, columns)
         memset(job, 0, sizeof(job_t))
-        self.problem, self.rows, self.columns = problem, rows, columns
-        self.cuts = {}
-        self.compute = compute_code(problem.dtype)
         job.x_type = element_code(problem.x_dtype)
         job.w_type = element_code(problem.w_dtype)
         job.y_type = element_code(problem.dtype)
@@ -484,6 +464,7 @@ cdef class Stencil:
         job.constant_margins = problem.padding_mode == "constant"
         job.rows = axis_of(rows, problem.padding[0], problem.H, 1)
         job.columns = axis_of(columns, problem.padding[1], problem.W, problem.stride[1])
+        job.single_columns = axis_of(columns, problem.padding[1], problem.W, 1)
         # Pieces of about FC_K_BLOCK taps: some rows of the kernel, or a part of one row.
         job.n_pieces_x = ceil_div(job.kw, FC_K_BLOCK)
         job.piece_kw = ceil_div(job.kw, job.n_pieces_x)
@@ -493,15 +474,7 @@ cdef class Stencil:
         job.n_pieces_y = ceil_div(job.kh, job.piece_kh)
         job.n_sums = job.channels * min(job.x_parts, job.w_parts) * job.n_pieces_y * job.n_pieces_x
 
-    def cut(self, int workers):
-        """The cut for that many threads in the instruction set in use."""
-        key = <Py_ssize_t> kernels(self.compute), workers
-        found = self.cuts.get(key)
-        if found is None:
-            found = self.cuts[key] = self._make(workers)
-        return found
-
-    def _make(self, int workers):
+    def _make_cut(self, int workers):
         cdef Cut cut = Cut.__new__(Cut)
         cdef job_t *job = &cut.job
         cdef const fc_kernels_t *kernel = kernels(self.compute)

@@ -43,6 +43,7 @@ from numpy cimport PyArray_DATA, import_array, ndarray
 
 from fastcorr._algorithms.operands cimport aligned, image_of, image_t, is_computed_in
 from fastcorr._algorithms.parallel cimport parallel_for, whole_lines
+from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
 from fastcorr._algorithms.window cimport axis_of, axis_t, ceil_div, interior, positions
 from fastcorr._kernels.dispatch cimport kernels
 from fastcorr._kernels.kernels cimport (
@@ -51,7 +52,7 @@ from fastcorr._kernels.kernels cimport (
 
 from fastcorr._algorithms.gemm import Gemm, block_choices, even_pieces, panel_cycles
 from fastcorr._kernels.dispatch import (
-    active_isa, compute_code, compute_dtype, element_code, is_kernel_dtype,
+    active_isa, compute_dtype, element_code, is_kernel_dtype,
 )
 
 import_array()
@@ -556,17 +557,12 @@ cdef void least_shares(const job_t *job, const double *sums, double *taps, doubl
         part_taps[k] *= HUGE_SHARE  # only their share is watched
 
 
-cdef class Cut:
+cdef class Cut(TiledCut):
     """How the work is cut into tasks for one instruction set and number of threads."""
 
     cdef job_t job
-    cdef list arrays                # keeps the tables alive that job points into
-    cdef readonly int workers
-    cdef readonly Py_ssize_t n_tiles
-    cdef readonly Py_ssize_t scratch_bytes      # of a thread, its share of transformed weights in
-    cdef readonly str kernel_name
+    # scratch_bytes has the thread's share of transformed weights in it, task_bytes has not
     cdef Py_ssize_t task_bytes
-    cdef double tile_seconds
     cdef bint shared
 
     def __repr__(self):
@@ -587,25 +583,18 @@ cdef class Weights:
     cdef readonly str refusal       # why the guard would find every tile, or None
 
 
-cdef class Winograd:
-    """The algorithm for one problem: tables at construction, cuts as they are asked for.
-
-    `rows` and `columns` are the margins of the padded image (_padding.margins).
-    """
+cdef class Winograd(Tiled):
+    """The algorithm for one problem: see tiled.Tiled for the meaning of the arguments."""
 
     cdef job_t base
-    cdef object problem, rows, columns, direct
-    cdef dict cuts
-    cdef int compute
+    cdef object direct
     cdef double min_terms
 
     def __init__(self, problem, rows, columns):
         cdef job_t *job = &self.base
+        Tiled.__init__(self, problem, rows, columns)
         memset(job, 0, sizeof(job_t))
-        self.problem, self.rows, self.columns = problem, rows, columns
         self.direct = Gemm(problem, rows, columns)
-        self.cuts = {}
-        self.compute = compute_code(problem.dtype)
         # float16 rounds so coarsely that errors of float32 may grow before they show.
         coarseness = 512 if problem.dtype.itemsize == 2 else 1
         self.min_terms = MIN_TERMS / coarseness
@@ -624,15 +613,7 @@ cdef class Winograd:
         job.watch = ceil_div(job.channels, job.n_watches)
         job.n_parts = ceil_div(job.watch, PART_CHANNELS)
 
-    def cut(self, int workers):
-        """The cut for that many threads in the instruction set in use."""
-        key = <Py_ssize_t> kernels(self.compute), workers
-        found = self.cuts.get(key)
-        if found is None:
-            found = self.cuts[key] = self._cheapest(workers)
-        return found
-
-    cdef Cut _cheapest(self, int workers):
+    def _make_cut(self, int workers):
         """Compare some cuts by the cost model; none of them changes the result."""
         cdef const fc_kernels_t *kernel = kernels(self.compute)
         cdef job_t *job = &self.base
