@@ -17,22 +17,30 @@ import fastcorr
 
 
 def arrays(path):
-    """Return x, w, options of a problem of 10^12 operations or more (10^10 in long double)."""
+    """Return x, w, options of a call of seconds.
+
+    By the definition these are 10^12 operations or more, 10^10 in long double.
+    """
     full = np.broadcast_to
     rng = np.random.default_rng(0)
+    direct = {"method": "direct"}
     if path == "one_channel":
-        return rng.random((3000, 3000), np.float32), rng.random((511, 511), np.float32), {}
+        return rng.random((3000, 3000), np.float32), rng.random((511, 511), np.float32), direct
+    if path == "transforms":
+        x = full(rng.random((2000, 2000), np.float32), (16, 1, 2000, 2000))
+        return x, rng.random((1, 1, 511, 511), np.float32), {"method": "fft"}
     if path == "depthwise":
         x = full(rng.random((1000, 1000), np.float32), (64, 1000, 1000))
-        return x, full(rng.random((127, 127), np.float32), (64, 1, 127, 127)), {"groups": 64}
+        w = full(rng.random((127, 127), np.float32), (64, 1, 127, 127))
+        return x, w, {"groups": 64, **direct}
     if path == "longdouble":
         x = full(rng.random((200, 200)).astype("g"), (64, 200, 200))
-        return x, full(rng.random((31, 31)).astype("g"), (16, 64, 31, 31)), {}
+        return x, full(rng.random((31, 31)).astype("g"), (16, 64, 31, 31)), direct
     if path == "int8":
         x = full(rng.integers(-9, 9, (256, 256), np.int8), (512, 256, 256))
-        return x, full(rng.integers(-9, 9, (31, 31), np.int8), (64, 512, 31, 31)), {}
+        return x, full(rng.integers(-9, 9, (31, 31), np.int8), (64, 512, 31, 31)), direct
     x = full(rng.random((256, 256), np.float32), (512, 256, 256))
-    return x, full(rng.random((31, 31), np.float32), (64, 512, 31, 31)), {}
+    return x, full(rng.random((31, 31), np.float32), (64, 512, 31, 31)), direct
 
 
 def resident():
