@@ -11,8 +11,8 @@ import pytest
 from layouts import LAYOUTS
 
 from fastcorr._algorithms import grad_weight
-from fastcorr._padding import margins
-from fastcorr._plan import _compute_bytes, plan_for
+from fastcorr._padding import margins_of
+from fastcorr._plan import compute_bytes, plan_for
 from fastcorr._problem import problem_key
 
 pytestmark = pytest.mark.kernels
@@ -96,11 +96,7 @@ def problem_of(case, x_dtype, w_dtype):
 
 
 def algorithm_of(problem):
-    rows, columns = (
-        margins(problem.padding_mode, n, *padding)
-        for n, padding in zip((problem.H, problem.W), problem.padding, strict=True)
-    )
-    return grad_weight.GradWeight(problem, rows, columns)
+    return grad_weight.GradWeight(problem, *margins_of(problem))
 
 
 def gradient(case, x, dy, workers=1, padding_value=0):
@@ -108,7 +104,7 @@ def gradient(case, x, dy, workers=1, padding_value=0):
     algorithm = algorithm_of(problem)
     WAYS_TESTED.add(repr(algorithm.cut(1)).split(":")[0])
     dw = np.full(problem.w_shape, np.nan, problem.dtype)
-    algorithm.run(dy, x, dw, _compute_bytes(problem, padding_value), workers)
+    algorithm.run(dy, x, dw, compute_bytes(problem, padding_value), workers)
     return dw
 
 

@@ -27,7 +27,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastcorr._padding import margins
+from fastcorr._algorithms.arrays import four, nchw, place, placed
+from fastcorr._padding import margins_of
 from fastcorr._plan import plan_for
 from fastcorr._problem import check_result
 
@@ -83,11 +84,7 @@ class Adjoint:
         (top, _), (left, right) = problem.padding
         rows, columns = (
             [*_runs(before, 0), *_runs(after, len(before) + n)]
-            for (before, after), n in zip(
-                (margins(problem.padding_mode, n, *pads)
-                 for n, pads in zip(_size(problem), problem.padding, strict=True)),
-                _size(problem), strict=True,
-            )
+            for (before, after), n in zip(margins_of(problem), _size(problem), strict=True)
         )  # fmt: skip
         width = left + problem.W + right
         strips = []
@@ -407,35 +404,6 @@ def _transposed(w, groups):
 
 def _size(problem):
     return problem.H, problem.W
-
-
-# ---- arrays -----------------------------------------------------------------------------------
-
-
-def nchw(a, channels_last):
-    """Return a view (N, C, H, W) of x or y."""
-    if channels_last:
-        a = a.transpose(0, 3, 1, 2) if a.ndim == 4 else a.transpose(2, 0, 1)
-    return four(a)
-
-
-def four(a):
-    return a[(None,) * (4 - a.ndim)]
-
-
-def place(out, shape, dtype, *inputs):
-    """Return `out`, or a new array where it cannot be written while the inputs are read."""
-    if out is None or not out.flags.aligned or any(np.may_share_memory(out, a) for a in inputs):
-        return np.empty(shape, dtype)
-    return out
-
-
-def placed(result, out):
-    """Return the result, in `out` if that was given."""
-    if out is None or result is out:
-        return result
-    out[...] = result
-    return out
 
 
 def image_of_y(problem, dy):

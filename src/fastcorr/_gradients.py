@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastcorr._adjoint import Adjoint, four, image_of_y, nchw, place, placed
+from fastcorr._adjoint import Adjoint, image_of_y
 from fastcorr._adjoint_problem import (
     as_floats,
     as_input_shape,
@@ -21,10 +21,11 @@ from fastcorr._adjoint_problem import (
     check_gradient_method,
     weight_shape,
 )
+from fastcorr._algorithms.arrays import four, nchw, place, placed
 from fastcorr._algorithms.grad_weight import GradWeight
 from fastcorr._kernels.dispatch import is_kernel_dtype
-from fastcorr._padding import margins
-from fastcorr._plan import _compute_bytes, plan_for
+from fastcorr._padding import margins_of
+from fastcorr._plan import compute_bytes, plan_for
 from fastcorr._problem import cast_padding_value, check_result, normalise, problem_key
 from fastcorr._workers import resolve_workers
 
@@ -443,11 +444,7 @@ class _WeightGradient:
                 w_shape=(problem.F, C_of_group, problem.KH, problem.KW),
                 y_shape=(problem.N, problem.F, problem.OH, problem.OW),
             )  # fmt: skip
-            rows, columns = (
-                margins(problem.padding_mode, n, *padding)
-                for n, padding in zip((problem.H, problem.W), problem.padding, strict=True)
-            )
-            self._compiled = GradWeight(self._problem, rows, columns)
+            self._compiled = GradWeight(self._problem, *margins_of(problem))
         elif problem.N * problem.OH * problem.OW:
             self._plan = plan_for(
                 (problem.C // problem.groups, problem.N, problem.H, problem.W), problem.x_dtype,
@@ -461,7 +458,7 @@ class _WeightGradient:
         problem = self._problem
         if self._compiled is not None:
             result = dw if dw.flags.c_contiguous else np.empty(dw.shape, dw.dtype)
-            fill = _compute_bytes(problem, cast_padding_value(padding_value, problem.x_dtype))
+            fill = compute_bytes(problem, cast_padding_value(padding_value, problem.x_dtype))
             self._compiled.run(dy, x, result, fill, resolve_workers(workers))
             if result is not dw:
                 dw[...] = result

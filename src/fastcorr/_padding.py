@@ -74,3 +74,11 @@ def margins(mode, n, before, after):
     for part in sources:
         part.setflags(write=False)
     return sources
+
+
+def margins_of(problem):
+    """Return the margins of the rows and of the columns of a problem's padded image."""
+    return tuple(
+        margins(problem.padding_mode, n, *padding)
+        for n, padding in zip((problem.H, problem.W), problem.padding, strict=True)
+    )

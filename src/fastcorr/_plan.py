@@ -26,8 +26,9 @@ import numpy as np
 
 from fastcorr import _costs
 from fastcorr._algorithms import depthwise, fft, gemm, generic, separable, stencil, winograd
+from fastcorr._algorithms.arrays import place, placed
 from fastcorr._kernels.dispatch import compute_dtype, is_kernel_dtype
-from fastcorr._padding import margins
+from fastcorr._padding import margins_of
 from fastcorr._problem import Problem, cast_padding_value, check_out, normalise
 from fastcorr._workers import get_workers, resolve_workers
 
@@ -135,7 +136,7 @@ class Plan:
         ways = _ways(problem, served)
         self._take(ways[0])
         self._ways = ways if hasattr(self._runner, "prepare") else None
-        self._zero = _compute_bytes(problem, 0)
+        self._zero = compute_bytes(problem, 0)
 
     def _take(self, way):
         self.method, self.algorithm, self.reason = way.row.method, way.row.name, way.reason
@@ -200,7 +201,7 @@ class Plan:
         if type(padding_value) is int and padding_value == 0:
             fill = self._zero
         else:
-            fill = _compute_bytes(problem, cast_padding_value(padding_value, problem.x_dtype))
+            fill = compute_bytes(problem, cast_padding_value(padding_value, problem.x_dtype))
         workers = 1 if workers is None and self.flops < SERIAL_FLOPS else resolve_workers(workers)
         if out is not None:
             check_out(problem, out)
@@ -213,22 +214,14 @@ class Plan:
             bias = _compute_bias(problem, bias)
         if self._cast is not None:
             x, w = x.astype(self._cast[0], copy=False), w.astype(self._cast[1], copy=False)
-        if (
-            out is None
-            or not out.flags.aligned
-            or np.may_share_memory(out, x)
-            or (np.may_share_memory(out, w))
-        ):
+        if out is None:  # the shortest way, for small calls
             y = np.empty(problem.y_shape, problem.dtype)
         else:
-            y = out
+            y = place(out, problem.y_shape, problem.dtype, x, w)
         if y.size:
             run = self._run if self._ways is None else self._way_for(x, w).runner.run
             run(x, w, bias, y, fill, workers)
-        if out is None or y is out:
-            return y
-        out[...] = y
-        return out
+        return y if out is None else placed(y, out)
 
 
 def _ways(problem, served):
@@ -253,13 +246,10 @@ def _ways(problem, served):
         if row.method == "direct" or problem.method != "auto" or fastest >= DIRECT_SECONDS:
             timed.append((row, row.seconds(served)))
     timed.sort(key=lambda pair: pair[1])
-    margins_of_axes = [
-        margins(problem.padding_mode, n, *padding)
-        for n, padding in zip((problem.H, problem.W), problem.padding, strict=True)
-    ]
+    margins = margins_of(problem)
     ways = []
     for row, seconds in timed:
-        ways.append(_Way(row, seconds, row.make(served, *margins_of_axes)))
+        ways.append(_Way(row, seconds, row.make(served, *margins)))
         if not hasattr(ways[-1].runner, "prepare"):
             break
     return ways
@@ -288,7 +278,7 @@ def _are_finite(array, padding_value):
         return np.isfinite(array.sum()) and np.isfinite(padding_value)
 
 
-def _compute_bytes(problem, value):
+def compute_bytes(problem, value):
     """The padding constant as the kernels' numbers: real part, imaginary part."""
     value = np.asarray(value)
     return np.array([value.real, value.imag]).astype(compute_dtype(problem.dtype)).tobytes()

@@ -53,6 +53,7 @@ import numpy as np
 from scipy import fft
 
 from fastcorr._algorithms import parallel
+from fastcorr._algorithms.arrays import four, nchw
 from fastcorr._algorithms.definition import definition_of
 from fastcorr._kernels.dispatch import compute_dtype
 
@@ -240,9 +241,9 @@ class _Call:
     """The arrays of a call as (N, C, H, W), and how they are cut."""
 
     def __init__(self, problem, x, w, bias, y, fill):
-        self.x = _nchw(x, problem.channels_last)
-        self.y = _nchw(y, problem.channels_last)
-        self.w = w.reshape((1,) * (4 - w.ndim) + w.shape)
+        self.x = nchw(x, problem.channels_last)
+        self.y = nchw(y, problem.channels_last)
+        self.w = four(w)
         self.bias, self.fill_bytes = bias, fill
         parts = np.frombuffer(fill, compute_dtype(problem.dtype))
         self.fill = parts[0] + 1j * parts[1] if problem.x_dtype.kind == "c" else parts[0]
@@ -805,12 +806,6 @@ def _gather(x, rows, columns, fill, out):
                 out[row, column] = x[row_source[:, None], column_source]
             else:
                 out[row, column] = x[row_source, column_source]
-
-
-def _nchw(a, channels_last):
-    if channels_last:
-        a = np.moveaxis(a, -1, -3)
-    return a[(None,) * (4 - a.ndim)]
 
 
 def _is_extreme(a):

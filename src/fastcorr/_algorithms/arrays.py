@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The user's arrays as the steps of a call need them: with four axes, and safe to write.
+
+Views only, but for a new array where `out` cannot be written while the inputs are read.
+"""
+
+import numpy as np
+
+
+def four(a):
+    """Return a view with four axes, those that are missing put in front."""
+    return a[(None,) * (4 - a.ndim)]
+
+
+def nchw(a, channels_last):
+    """Return a view (N, C, H, W) of x or y."""
+    return four(np.moveaxis(a, -1, -3) if channels_last else a)
+
+
+def place(out, shape, dtype, *inputs):
+    """Return `out`, or a new array where it cannot be written while the inputs are read."""
+    if out is None or not out.flags.aligned or any(np.may_share_memory(out, a) for a in inputs):
+        return np.empty(shape, dtype)
+    return out
+
+
+def placed(result, out):
+    """Return the result, in `out` if that was given."""
+    if out is None or result is out:
+        return result
+    out[...] = result
+    return out
