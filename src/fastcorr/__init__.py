@@ -30,22 +30,23 @@ Coming back, from y to x::
 Beside it: `_scipy_api` (SciPy's names, modes and boundaries for the same way), `nn` (a layer of
 weights and their gradients), `_padding` (modes as index maps), `_shapes` and `_receptive_field`
 (arithmetic of sizes), `_workers` (how many threads), `_algorithms/parallel.pyx` (the only parallel
-loop, and Ctrl-C), `_algorithms/layout.py` (an axis in a window), `_kernels/dispatch.pyx` (which
-instruction set), `_costs` (how long the definition takes), `_config` and `__main__` (what this
-machine has, and whether it works).
+loop, and Ctrl-C), `_algorithms/tiled.pyx` (what algorithms on tiles share), `_algorithms/layout.py`
+(an axis in a window), `_kernels/dispatch.pyx` (which instruction set), `_costs` (how long the
+definition takes), `_config` and `__main__` (what this machine has, and whether it works).
 
 What every layer keeps
 ----------------------
 Accuracy     |y - exact| <= 16 u (|x| * |w|) on ordinary data, 64 u on hostile data: sums are
              blocked (kernels.h). NaN and infinities appear exactly where the definition puts them;
              integers are exact modulo 2**n.
-Determinism  y is bitwise the same for any number of threads, and alone or inside a batch: no sum is
-             split between threads, and its order follows from the shapes and dtypes alone.
+Determinism  y is bitwise the same for any number of threads, and, by the same method, alone or
+             inside a batch: no sum is split between threads, and its order follows from the shapes
+             and dtypes alone.
 Threads      The GIL is released. At most `workers` threads; limits of threadpoolctl, OpenMP, CPU
              affinity and cgroup quota bound the default. Calls from many threads at once are safe.
 Forks        A child forked after a parallel call can compute: idle threads are ended before a fork.
-Memory       The padding and the im2col matrix are never made; scratch is a few MB at most, is
-             allocated once per call, and is freed on Ctrl-C too. No memory is a MemoryError.
+Memory       The padding and the im2col matrix are never made; scratch is a few MB at most, or
+             64 MB or so for transforms, and is freed on Ctrl-C too. No memory is a MemoryError.
 
 How to add
 ----------
