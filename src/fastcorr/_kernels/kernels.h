@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The contract between the drivers (_algorithms, Cython) and the kernels (leaf.inc, C).
+ * The contract between the drivers (_algorithms, Cython) and the kernels (*.inc, C).
  *
  * A kernel is a pure function of pointers, counts and strides. It allocates nothing, knows nothing
  * of Python, OpenMP, padding modes or tiles, and keeps no state. Strides are in elements of the
