@@ -34,15 +34,24 @@ class Fastcorr:
         return True
 
     def prepare(self, case, x, w):
+        keywords = case.keywords | self.steer
         if case.group == "filters":
             return partial(self.module.correlate2d, x, w, "same", **self.steer)
-        return partial(self.module.corr2d, x, w, **case.keywords, **self.steer)
+        if case.of == "dx":
+            return partial(self.module.corr2d_grad_input, case.dy(), w, x.shape, **keywords)
+        if case.of == "dw":
+            return partial(self.module.corr2d_grad_weight, case.dy(), x, w.shape[-2:], **keywords)
+        if case.of == "backward":
+            return partial(self.module.corr2d_backward, case.dy(), x, w, needs="xw", **keywords)
+        return partial(self.module.corr2d, x, w, **keywords)
 
     def to_numpy(self, case, y):
-        return y
+        return y[:2] if case.of == "backward" else y
 
     def plan(self, case):
         """What corr2d does with this case: algorithm, kernel, scratch memory in bytes."""
+        if case.of != "forward":
+            return {}
         plan = self.module.explain(*case.arrays(), **case.keywords)
         return {key: getattr(plan, key) for key in ("method", "algorithm", "kernel", "workspace")}
 
@@ -83,10 +92,27 @@ class Torch:
         else:
             x = torch.from_numpy(x.reshape(case.x4_shape))
             w = torch.from_numpy(w[None, None] if case.is_single else w)
-        options = (case.stride, case.padding, case.dilation, case.groups)
-        return partial(torch.conv2d, x, w, None, *options)
+        if case.of == "forward":
+            options = (case.stride, case.padding, case.dilation, case.groups)
+            return partial(torch.conv2d, x, w, None, *options)
+        dy = torch.from_numpy(case.dy())
+        dy = dy.permute(0, 3, 1, 2) if case.channel_axis == -1 else dy.reshape(case.y4_shape)
+        return partial(  # what autograd calls
+            torch.ops.aten.convolution_backward, dy, x, w, None, [case.stride] * 2, case.padding,
+            [case.dilation] * 2, False, [0, 0], case.groups,
+            [case.of != "dw", case.of != "dx", False],
+        )  # fmt: skip
 
     def to_numpy(self, case, y):
+        if case.of == "forward":
+            return self._image(case, y)
+        dx, dw = y[0], y[1]
+        dx = None if dx is None else self._image(case, dx)
+        dw = None if dw is None else (dw[0, 0] if case.is_single else dw).numpy()
+        return (dx, dw) if case.of == "backward" else dw if dx is None else dx
+
+    @staticmethod
+    def _image(case, y):
         y = y.permute(0, 2, 3, 1) if case.channel_axis == -1 else y
         return (y[0, 0] if case.is_single else y).numpy()
 

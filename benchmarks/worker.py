@@ -87,7 +87,7 @@ class Worker:
         return self.library.plan(case)
 
     def memory(self, case):
-        """Bytes by which the resident set grew during the first call, y taken off."""
+        """Bytes by which the resident set grew during the first call, its results taken off."""
         x, w = np.ones((8, 8), case.dtype), np.ones((3, 3), case.dtype)
         self.library.prepare(cases.BY_NAME["image 8x8 3x3"], x, w)()  # load what loads once
         call = self.library.prepare(case, *case.arrays())
@@ -98,7 +98,8 @@ class Worker:
             return None  # Linux with glibc only
         before = _status_bytes("VmRSS")
         y = self.library.to_numpy(case, call())
-        return max(0, _status_bytes("VmHWM") - before - y.nbytes)
+        results = y if isinstance(y, tuple) else (y,)
+        return max(0, _status_bytes("VmHWM") - before - sum(a.nbytes for a in results))
 
 
 def _cpu_seconds_of_others():

@@ -28,6 +28,12 @@ CALL_SECONDS = 2.5e-6
 MEMORY_PER_THREAD = 2 * 2**20  # bytes above input and output, of the direct method
 MEMORY_OF_TRANSFORMS = 64 * 2**20  # in all, of the others
 
+# What is computed of a case, as compare.py --of takes it; "backward" is dx and dw in one call.
+OPERATIONS = ("forward", "dx", "dw", "backward")
+GRADIENT_PEAK_SHARE = {"peak85": 0.75}
+GRADIENT_MEMORY_PER_THREAD = 8 * 2**20
+GRADIENT_MEAN_RATIO = 1.5
+
 # The geometric mean of "best peer / fastcorr" that a group must reach.
 MEAN_RATIO = {
     ("multi", "float32"): 1.2,
@@ -56,6 +62,7 @@ class Case:
     target: str
     neighbour: str | None = None  # the round row an odd one is held against
     is_gaussian: bool = False  # w is a product of a column and a row; else it is random
+    of: str = "forward"  # one of OPERATIONS
 
     @property
     def is_single(self) -> bool:
@@ -84,10 +91,28 @@ class Case:
         return (n, 1 if self.is_single else self.w_shape[0], *out)
 
     @property
+    def y_shape(self) -> tuple[int, ...]:
+        """The shape of y in the rank and the layout of x."""
+        n, f, *size = self.y4_shape
+        if self.is_single:
+            return tuple(size)
+        return (n, f, *size) if self.channel_axis is None else (n, *size, f)
+
+    @property
     def flops(self) -> int:
         """Multiplications and additions of the direct sum: 2·N·F·(C/G)·KH·KW·OH·OW."""
         products_per_pixel = int(np.prod(self.w_shape[-3:]))  # (C/G)·KH·KW
-        return 2 * products_per_pixel * int(np.prod(self.y4_shape))
+        sums = 2 if self.of == "backward" else 1
+        return sums * 2 * products_per_pixel * int(np.prod(self.y4_shape))
+
+    @property
+    def memory_per_thread(self) -> int:
+        """Bytes above inputs and outputs that a thread of the direct method may use."""
+        return MEMORY_PER_THREAD if self.of == "forward" else GRADIENT_MEMORY_PER_THREAD
+
+    @property
+    def least_peak_share(self) -> float:
+        return (PEAK_SHARE if self.of == "forward" else GRADIENT_PEAK_SHARE).get(self.target, 0)
 
     @property
     def keywords(self) -> dict:
@@ -110,6 +135,11 @@ class Case:
             return x, np.outer(column, row)
         w = rng.standard_normal(self.w_shape, dtype=self.dtype)
         return x, w
+
+    def dy(self) -> np.ndarray:
+        """The gradient by y, the same in every process."""
+        rng = np.random.default_rng(20240301)
+        return rng.standard_normal(self.y_shape, dtype=self.dtype)
 
     def factors(self) -> tuple[np.ndarray, np.ndarray]:
         """The column and the row of a Gaussian kernel that spans three standard deviations."""
