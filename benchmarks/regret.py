@@ -82,13 +82,13 @@ def measure(x_shape, w_shape, options, dtype, workers, budget):
         def call(way=way):
             runner = way.runner
             if hasattr(runner, "prepare"):
-                runner = runner.prepare(x, w, np.inf)
+                runner = runner.prepare(w, np.inf)
                 if isinstance(runner, str):
                     return
             runner.run(x, w, None, out, fill, workers)
 
         times[way.row.name] = seconds_of(call, budget), way.seconds
-    return times, plan.for_values(x, w).algorithm
+    return times, plan.for_values(w).algorithm
 
 
 def every_way(problem):

@@ -18,7 +18,7 @@ class Refusing:
     def __init__(self, problem, rows, columns):
         self.budgets = []
 
-    def prepare(self, x, w, budget):
+    def prepare(self, w, budget):
         self.budgets.append(budget)
         if (w < 0).any():
             return "w has negative numbers"
@@ -40,7 +40,7 @@ def refusing(monkeypatch):
     """A first row whose runner decides by the values; it serves square kernels."""
     row = _plan.Algorithm(
         "refusing", "separable", "a test", lambda p: None if p.KH == p.KW else "w is not square",
-        lambda p: 0.0, Refusing,
+        lambda p, is_bound: 0.0, Refusing,
     )  # fmt: skip
     others = [other for other in _plan.ALGORITHMS if other.method != "separable"]
     monkeypatch.setattr(_plan, "ALGORITHMS", (*others, row))
@@ -68,7 +68,7 @@ def test_explain_shows_the_way_of_these_values(refusing):
 def test_the_budget_is_the_time_of_what_comes_next(refusing):
     plan = _plan.plan_for(*fastcorr._problem.problem_key(
         X, W, None, 1, 0, 1, 1, "constant", None, "auto"))  # fmt: skip
-    plan.for_values(X, W)
+    plan.for_values(W)
     runner, following = plan._ways[0].runner, plan._ways[1].seconds
     assert runner.budgets == [following]
 

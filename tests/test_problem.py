@@ -351,6 +351,48 @@ def test_bad_input(function, change, error, holds):
     assert {name: array.tobytes() for name, array in arrays.items()} == before
 
 
+# What a bank says differently, having seen no x yet.
+OF_A_BANK = {
+    "w 0-D": ["w has the shape ()", "(KH, KW), (C, KH, KW), (F, C // groups, KH, KW)"],
+    "w 1-D": ["w has the shape (3,)", "(C, KH, KW)"],
+    "w 5-D": ["w has the shape (1, 6, 4, 3, 3)", "(KH, KW)"],
+    "C = 0 in both": ["w has 0 input channels", "(6, 0, 3, 3)", "at least 1"],
+    "C = 0 in w": ["w has 0 input channels", "(6, 0, 3, 3)", "at least 1"],
+    "channel_axis, 2-D x": ["channel_axis = -1", "expected None", "(3, 3)"],
+}
+# What it cannot know before, beside what is wrong with x or out.
+ONLY_WITH_X = {
+    "3-D and 2-D", "w has fewer channels", "w has more channels", "3-D w, channels",
+    "channels of w not divided", "channels last, channels first", "C not divisible", "KH > H",
+    "KW > W", "dilated w > x", "padding too large", "value complex", "value beyond float32",
+    "value beyond floats",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "change", "error", "holds"), BAD, ids=[row[0] for row in BAD])
+def test_bad_input_of_a_bank(name, change, error, holds):
+    arguments = {**GOOD, **change}
+    x, out = arguments.pop("x"), arguments.pop("out", None)
+
+    def call():
+        bank = fastcorr.FilterBank(**arguments)
+        assert {"x", "out"} & set(change) or name in ONLY_WITH_X
+        bank(x, out)
+
+    with pytest.raises(error) as caught:
+        call()
+    assert caught.type is error
+    missing = [part for part in OF_A_BANK.get(name, holds) if part not in str(caught.value)]
+    assert not missing, f"{caught.value!s} lacks {missing}"
+
+
+def test_a_bank_explains_what_it_refuses():
+    bank = fastcorr.FilterBank(GOOD["w"])
+    for x, error in ((zeros(3, 8, 9), ValueError), (zeros(4, 8, 9, dtype=object), TypeError)):
+        with pytest.raises(error, match=r"has 4 input channels|has the dtype"):
+            bank.explain(x)
+
+
 def test_table_has_no_case_twice():
     names = [row[0] for row in BAD]
     assert len(set(names)) == len(names)

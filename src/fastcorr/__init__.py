@@ -2,9 +2,10 @@
 """Fast and correct 2-D cross-correlation for NumPy arrays.
 
 `corr2d` is the operator of convolution layers (padding, stride, dilation, groups, batches) on plain
-arrays, `corr2d_backward` its gradients, `corr2d_transpose` its adjoint, `nn.Conv2D` a layer of it;
-`correlate2d` and `convolve2d` are those of `scipy.signal`, with the same arguments and results;
-`explain` tells how it would serve a call. `help(fastcorr.corr2d)` is the place to begin.
+arrays, `FilterBank` the same for kernels that serve many images, `corr2d_backward` its gradients,
+`corr2d_transpose` its adjoint, `nn.Conv2D` a layer of it; `correlate2d` and `convolve2d` are those
+of `scipy.signal`, with the same arguments and results; `explain` tells how it would serve a call.
+`help(fastcorr.corr2d)` is the place to begin.
 
 The way through the code
 ------------------------
@@ -19,6 +20,11 @@ The folders are the layers, and imports run downwards only::
               -> kernel      _kernels/       registers only: no Python, no malloc, no OpenMP
                 -> store     _kernels/       bias, dtype and layout of y
       <- y
+
+For kernels that serve many calls::
+
+    FilterBank               _filter_bank.py keeps a Bound for each size of images
+      -> Bound               _plan.py        a Plan whose run has its weights prepared inside
 
 Coming back, from y to x::
 
@@ -64,6 +70,7 @@ from importlib.metadata import version as _version
 
 from fastcorr import nn
 from fastcorr._config import show_config
+from fastcorr._filter_bank import FilterBank
 from fastcorr._gradients import (
     Corr2DGrads,
     corr2d_backward,
@@ -80,6 +87,7 @@ __version__ = _version("fastcorr")
 
 __all__ = [
     "Corr2DGrads",
+    "FilterBank",
     "ReceptiveField",
     "__version__",
     "convolve2d",

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """How long the definition takes: estimates by which `_plan` compares it with other methods.
 
-Seconds of one thread, from the problem alone. Only the proportions between methods matter, so one
+Seconds of one thread, from the problem alone; weights that a runner is bound to save nothing worth
+counting here. Only the proportions between methods matter, so one
 machine's constants serve others of its kind.
 """
 
@@ -20,7 +21,7 @@ VECTOR = 16  # outputs that a stencil computes at once, also where a row has few
 STRIDED = 3e-9  # for each output whose neighbour in the row is not its neighbour in memory
 
 
-def stencil(problem):
+def stencil(problem, is_bound=False):
     """Seconds of the stencil algorithm."""
     term, output, call = STENCIL
     term *= max(VECTOR / max(problem.OW, 1), 1)
@@ -28,20 +29,20 @@ def stencil(problem):
     return _widening(problem) * (term * _terms(problem) + output * _outputs(problem)) + call
 
 
-def depthwise(problem):
+def depthwise(problem, is_bound=False):
     """Seconds of the depthwise algorithm."""
     term, output, call = DEPTHWISE
     return _widening(problem) * (term * _terms(problem) + output * _outputs(problem)) + call
 
 
-def gemm(problem):
+def gemm(problem, is_bound=False):
     """Seconds of the implicit matrix product."""
     term, output, call = GEMM
     term *= GEMM_OF_FEW.get(problem.F // problem.groups, 1.0)
     return _widening(problem) * (term * _terms(problem) + output * _outputs(problem)) + call
 
 
-def generic(problem):
+def generic(problem, is_bound=False):
     """Seconds of the definition in long double; where there are kernels, they are faster."""
     return np.inf if is_kernel_dtype(problem.dtype) else _terms(problem) * 2e-9
 

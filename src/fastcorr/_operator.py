@@ -427,4 +427,4 @@ def explain(
     cast_padding_value(padding_value, plan.problem.x_dtype)
     check_out(plan.problem, out)
     resolve_workers(workers)
-    return plan.for_values(x, w)
+    return plan.for_values(w)

@@ -5,15 +5,24 @@
 plan depends on the problem alone, never on the number of threads or on a clock, and is cached; it
 holds tables of the size of the image's axes, no images.
 
-What depends on the values of the arrays (the rank of a kernel, NaN in it) is no part of the plan. A
-row whose runner has a method `prepare` is asked at every call::
+What depends on the values of w (the rank of a kernel, NaN in it) is no part of the plan. A row
+whose runner has a method `prepare` is asked at every call::
 
-    prepare(x, w, budget) -> a runner for these arrays, with a `reason` of its own if it has more to
-                             say, or a str: why these values are not for this algorithm
+    prepare(w, budget) -> a runner for these kernels, with a `reason` of its own if it has more to
+                          say, or a str: why their values are not for this algorithm
 
 `budget` is the estimated time of what would serve otherwise, in seconds as those of the table;
 infinite for a forced method. After a refusal the next row is asked, and at the end of every list
 stands one that serves any values; where the method is forced, the refusal is a ValueError.
+
+Kernels that serve many calls are bound to a plan (`Bound`), and its runner may prepare them once::
+
+    bind(w, kept=()) -> a runner of the same `run` for these kernels alone, w being the caller's to
+                        keep; what can be prepared of them is its attribute `weights`, which has a
+                        size in bytes, `nbytes`, never changes, and is shared by threads
+
+`kept` holds the `weights` of runners that were bound to the same w for other images: those that fit
+are taken again instead of made anew. A bound runner gives what the unbound one gives, bit for bit.
 """
 
 import copy
@@ -41,21 +50,23 @@ DIRECT_SECONDS = 30e-6
 class Algorithm(NamedTuple):
     """One row of the table.
 
-    `unsupported(problem)` is None or says why the algorithm cannot serve the problem. `seconds`
-    estimates the time of one thread, for any values that the algorithm may refuse later the
-    shortest; it is asked for supported problems only. `make` builds the runner from (problem, rows,
-    columns), the margins of the padded axes.
+    `unsupported(problem)` is None or says why the algorithm cannot serve the problem.
+    `seconds(problem, is_bound)` estimates the time of one thread, without that of preparing w where
+    the runner is bound to it; for any values that the algorithm may refuse later the shortest; it
+    is asked for supported problems only. `make` builds the runner from (problem, rows, columns),
+    the margins of the padded axes.
     """
 
     name: str
     method: str
     reason: str
     unsupported: Callable[[Problem], str | None]
-    seconds: Callable[[Problem], float]
+    seconds: Callable[[Problem, bool], float]
     make: Callable
 
 
-# The definition first: the first of several rows with the same time is taken.
+# The definition first: it serves what is too short for the others. Of several rows of one method
+# the fastest for a single image is taken: a method gives an image alone what it gives in a batch.
 ALGORITHMS = (
     Algorithm(
         "depthwise", "direct", "a kernel for each channel: vectors along the channels",
@@ -124,7 +135,7 @@ class Plan:
         "problem", "reason",
     )  # fmt: skip
 
-    def __init__(self, problem):
+    def __init__(self, problem, is_bound=False):
         self.problem = problem
         served, self._cast = _as_served(problem)
         self._is_mixed = (problem.x_dtype.kind == "c") != (problem.w_dtype.kind == "c")
@@ -133,7 +144,7 @@ class Plan:
             operations * problem.N * problem.F * (problem.C // problem.groups)
             * problem.KH * problem.KW * problem.OH * problem.OW
         )  # fmt: skip
-        ways = _ways(problem, served)
+        ways = _ways(problem, served, is_bound)
         self._take(ways[0])
         self._ways = ways if hasattr(self._runner, "prepare") else None
         self._zero = compute_bytes(problem, 0)
@@ -143,14 +154,14 @@ class Plan:
         self._runner = way.runner
         self._run = way.runner.run
 
-    def _way_for(self, x, w):
-        """The way that the values of x and w, of the dtypes served, allow."""
+    def _way_for(self, w):
+        """The way that the values of w, of the dtype served, allow."""
         is_forced = self.problem.method != "auto"
         for i, way in enumerate(self._ways):
             if not hasattr(way.runner, "prepare"):
                 return way
             later = [other.seconds for other in self._ways[i + 1 :]]
-            prepared = way.runner.prepare(x, w, np.inf if is_forced else min(later))
+            prepared = way.runner.prepare(w, np.inf if is_forced else min(later))
             if not isinstance(prepared, str):
                 return way._replace(runner=prepared)
         raise ValueError(
@@ -158,14 +169,12 @@ class Plan:
             "'auto'"
         )
 
-    def for_values(self, x, w):
-        """Return the plan of the way that a call with these arrays takes; they are not computed."""
+    def for_values(self, w):
+        """Return the plan of the way that a call with these kernels takes; nothing is computed."""
         if self._ways is None:
             return self
         plan = copy.copy(self)
-        if self._cast is not None:
-            x, w = x.astype(self._cast[0], copy=False), w.astype(self._cast[1], copy=False)
-        plan._take(self._way_for(x, w))
+        plan._take(self._way_for(w if self._cast is None else w.astype(self._cast[1], copy=False)))
         plan._ways = None
         return plan
 
@@ -197,38 +206,141 @@ class Plan:
 
     def run(self, x, w, bias, padding_value, out, workers):
         """Compute; the arrays are those of the problem, `bias` and `out` may be None."""
-        problem = self.problem
-        if type(padding_value) is int and padding_value == 0:
-            fill = self._zero
-        else:
-            fill = compute_bytes(problem, cast_padding_value(padding_value, problem.x_dtype))
-        workers = 1 if workers is None and self.flops < SERIAL_FLOPS else resolve_workers(workers)
+        fill = self._fill(padding_value)
+        workers = self._workers(workers)
         if out is not None:
-            check_out(problem, out)
-        mixed = (x if problem.x_dtype.kind == "c" else w) if self._is_mixed else None
-        if mixed is not None and not _are_finite(mixed, padding_value):
-            promoted = replace(problem, x_dtype=problem.dtype, w_dtype=problem.dtype)
-            x, w = x.astype(problem.dtype), w.astype(problem.dtype)
-            return Plan(promoted).run(x, w, bias, padding_value, out, workers)
+            check_out(self.problem, out)
+        if self._is_mixed and self._is_promoted(x, w, padding_value):
+            return self._run_promoted(x, w, bias, padding_value, out, workers)
         if bias is not None:
-            bias = _compute_bias(problem, bias)
+            bias = _compute_bias(self.problem, bias)
         if self._cast is not None:
-            x, w = x.astype(self._cast[0], copy=False), w.astype(self._cast[1], copy=False)
+            w = w.astype(self._cast[1], copy=False)
+        run = self._run if self._ways is None else self._way_for(w).runner.run
+        return self._compute(run, x, w, bias, fill, out, workers)
+
+    def _fill(self, padding_value):
+        if type(padding_value) is int and padding_value == 0:
+            return self._zero
+        return compute_bytes(self.problem, cast_padding_value(padding_value, self.problem.x_dtype))
+
+    def _workers(self, workers):
+        if workers is None and self.flops < SERIAL_FLOPS:
+            return 1
+        return resolve_workers(workers)
+
+    def _compute(self, run, x, w, bias, fill, out, workers):
+        problem = self.problem
+        if self._cast is not None:
+            x = x.astype(self._cast[0], copy=False)
         if out is None:  # the shortest way, for small calls
             y = np.empty(problem.y_shape, problem.dtype)
         else:
             y = place(out, problem.y_shape, problem.dtype, x, w)
         if y.size:
-            run = self._run if self._ways is None else self._way_for(x, w).runner.run
             run(x, w, bias, y, fill, workers)
         return y if out is None else placed(y, out)
 
+    def _is_promoted(self, x, w, padding_value):
+        """Whether the parts of the one complex operand must not be multiplied apart.
 
-def _ways(problem, served):
+        Promoted to complex, a real operand has imaginary parts 0, and 0 times Inf is NaN; without
+        Inf and NaN they add nothing.
+        """
+        with np.errstate(all="ignore"):
+            total = (x if self.problem.x_dtype.kind == "c" else w).sum()
+            return not (np.isfinite(total) and np.isfinite(padding_value))
+
+    def _run_promoted(self, x, w, bias, padding_value, out, workers):
+        problem = self.problem
+        if problem.N > 1:  # each image by itself: the others in a batch must not notice
+            shape = 1, *problem.x_shape[1:]
+            single = replace(
+                problem, N=1, x_shape=shape, y_shape=(1, *problem.y_shape[1:]), method=self.method
+            )
+            plan = Plan(single)
+            y = place(out, problem.y_shape, problem.dtype, x, w)
+            for n in range(problem.N):
+                here = slice(n, n + 1)
+                plan.run(x[here], w, bias, padding_value, y[here], workers)
+            return placed(y, out)
+        promoted = replace(problem, x_dtype=problem.dtype, w_dtype=problem.dtype)
+        try:
+            plan = Plan(promoted)
+        except ValueError:  # the forced method does not serve two complex operands
+            plan = Plan(replace(promoted, method="auto"))
+        x, w = x.astype(problem.dtype), w.astype(problem.dtype)
+        return plan.run(x, w, bias, padding_value, out, workers)
+
+
+class Bound:
+    """A plan for one w, bias and padding value, with what can be prepared of them inside.
+
+    Attributes
+    ----------
+    plan : Plan
+        The way taken.
+    weights : object or None
+        What the runner keeps of w; see the contract of `bind`.
+    """
+
+    __slots__ = ("_bias", "_fill", "_given", "_w", "plan", "weights")
+
+    def __init__(self, plan, w, bias, padding_value, kept=()):
+        self._given = w, bias, padding_value
+        self._fill = plan._fill(padding_value)
+        self._bias = None if bias is None else _compute_bias(plan.problem, bias)
+        self._w = w if plan._cast is None else w.astype(plan._cast[1], copy=False)
+        self.plan = copy.copy(plan.for_values(w))
+        if hasattr(self.plan._runner, "bind"):
+            self.plan._runner = self.plan._runner.bind(self._w, kept)
+            self.plan._run = self.plan._runner.run
+        self.weights = getattr(self.plan._runner, "weights", None)
+
+    def run(self, x, out, workers):
+        """Compute; see Plan.run."""
+        plan = self.plan
+        workers = plan._workers(workers)
+        if out is not None:
+            check_out(plan.problem, out)
+        w, bias, padding_value = self._given
+        if plan._is_mixed and plan._is_promoted(x, w, padding_value):
+            return plan._run_promoted(x, w, bias, padding_value, out, workers)
+        return plan._compute(plan._run, x, self._w, self._bias, self._fill, out, workers)
+
+
+def _ways(problem, served, is_bound=False):
     """The ways to try, fastest first; the last one serves any values unless the method is forced.
 
     ValueError where the forced method cannot serve the problem.
     """
+    rows = _rows(problem, served)
+    single = served if served.N == 1 else replace(served, N=1)
+    timed = []
+    for method in dict.fromkeys(row.method for row in rows):  # 'direct' first
+        if method == "direct" or problem.method != "auto" or timed[0][1] >= DIRECT_SECONDS:
+            of_method = [row for row in rows if row.method == method]
+            row = of_method[0]
+            if len(of_method) > 1:
+                row = min(of_method, key=lambda row: row.seconds(single, False))
+            timed.append((row, row.seconds(served, is_bound)))
+    timed.sort(key=lambda pair: pair[1])
+    margins = margins_of(problem)
+    ways = []
+    for row, seconds in timed:
+        ways.append(_Way(row, seconds, row.make(served, *margins)))
+        if not hasattr(ways[-1].runner, "prepare"):
+            break
+    return ways
+
+
+def check_method(problem):
+    """ValueError where the forced method cannot serve the problem."""
+    _rows(problem, _as_served(problem)[0])
+
+
+def _rows(problem, served):
+    """The rows that can serve the problem; ValueError where the forced method has none."""
     refusals = [(row, row.unsupported(served)) for row in ALGORITHMS]
     rows = [row for row, why in refusals if why is None and problem.method in ("auto", row.method)]
     if not rows:
@@ -240,19 +352,7 @@ def _ways(problem, served):
             + ": expected 'auto' or "
             + " or ".join(map(repr, available))
         )
-    timed = []
-    for row in rows:  # those of 'direct' come first
-        fastest = min((seconds for _, seconds in timed), default=np.inf)
-        if row.method == "direct" or problem.method != "auto" or fastest >= DIRECT_SECONDS:
-            timed.append((row, row.seconds(served)))
-    timed.sort(key=lambda pair: pair[1])
-    margins = margins_of(problem)
-    ways = []
-    for row, seconds in timed:
-        ways.append(_Way(row, seconds, row.make(served, *margins)))
-        if not hasattr(ways[-1].runner, "prepare"):
-            break
-    return ways
+    return rows
 
 
 def _as_served(problem):
@@ -266,16 +366,6 @@ def _as_served(problem):
     if (x_dtype, w_dtype) == (problem.x_dtype, problem.w_dtype):
         return problem, None
     return replace(problem, x_dtype=x_dtype, w_dtype=w_dtype), (x_dtype, w_dtype)
-
-
-def _are_finite(array, padding_value):
-    """Whether the parts of a complex operand may be multiplied apart.
-
-    Promoted to complex, a real operand has imaginary parts 0, and 0 times Inf is NaN; without Inf
-    and NaN they add nothing.
-    """
-    with np.errstate(all="ignore"):
-        return np.isfinite(array.sum()) and np.isfinite(padding_value)
 
 
 def compute_bytes(problem, value):

@@ -8,7 +8,7 @@ number of threads will serve it.
 
 A call passes through `as_arrays` and `problem_key`, on every call and with no work for the common
 arguments; `normalise` runs once for each new key, and `cast_padding_value` and `check_out` before
-each run.
+each run. `check_kernels` is what can be said of kernels and options before there is an x.
 """
 
 from dataclasses import dataclass
@@ -201,22 +201,10 @@ def normalise(
     F, C_of_w, KH, KW = (1,) * (4 - len(w_shape)) + w_shape
     if C == 0:
         raise ValueError(f"x has C = 0 channels, shape {x_shape}: expected at least 1")
-    if F == 0:
-        raise ValueError(f"w has F = 0 kernels, shape {w_shape}: expected at least 1")
-    if KH == 0 or KW == 0:
-        raise ValueError(f"w has empty kernels, shape {w_shape}: expected KH >= 1 and KW >= 1")
+    _check_sizes(w_shape)
 
     # Check arguments: groups and channels.
-    if groups != 1 and len(w_shape) != 4:
-        raise ValueError(
-            f"groups = {groups}: expected 1 unless w is (F, C // groups, KH, KW) "
-            f"(w has the shape {w_shape})"
-        )
-    if C % groups or F % groups:
-        raise ValueError(
-            f"groups = {groups}: expected a divisor of the channels of x, C = {C}, and of the "
-            f"kernels in w, F = {F}"
-        )
+    _check_groups(groups, C, w_shape)
     if C_of_w != C // groups:
         hint = ""
         if not channels_last and len(x_shape) > 2 and x_shape[-1] == C_of_w * groups:
@@ -227,12 +215,7 @@ def normalise(
         )
 
     # Check arguments: bias.
-    allowed = ((F,),) if len(w_shape) == 4 else ((), (1,))
-    if bias_shape is not None and bias_shape not in allowed:
-        raise ValueError(
-            f"bias has the shape {bias_shape}: expected {' or '.join(map(str, allowed))} "
-            f"(w has the shape {w_shape})"
-        )
+    _check_bias(bias_shape, w_shape)
 
     # Check arguments: padding.
     size, kernel = (H, W), (KH, KW)
@@ -260,6 +243,75 @@ def normalise(
         dtype=_native(np.result_type(*dtypes)),
         bias_shape=bias_shape, method=method,
     )  # fmt: skip
+
+
+def _check_sizes(w_shape):
+    F, _, KH, KW = (1,) * (4 - len(w_shape)) + w_shape
+    if F == 0:
+        raise ValueError(f"w has F = 0 kernels, shape {w_shape}: expected at least 1")
+    if KH == 0 or KW == 0:
+        raise ValueError(f"w has empty kernels, shape {w_shape}: expected KH >= 1 and KW >= 1")
+
+
+def _check_groups(groups, C, w_shape):
+    if groups != 1 and len(w_shape) != 4:
+        raise ValueError(
+            f"groups = {groups}: expected 1 unless w is (F, C // groups, KH, KW) "
+            f"(w has the shape {w_shape})"
+        )
+    F = w_shape[0] if len(w_shape) == 4 else 1
+    if C % groups or F % groups:
+        raise ValueError(
+            f"groups = {groups}: expected a divisor of the channels of x, C = {C}, and of the "
+            f"kernels in w, F = {F}"
+        )
+
+
+def _check_bias(bias_shape, w_shape):
+    allowed = ((w_shape[0],),) if len(w_shape) == 4 else ((), (1,))
+    if bias_shape is not None and bias_shape not in allowed:
+        raise ValueError(
+            f"bias has the shape {bias_shape}: expected {' or '.join(map(str, allowed))} "
+            f"(w has the shape {w_shape})"
+        )
+
+
+def as_kernels(w, bias):
+    """Return `w` and `bias` as `as_arrays` does, but a Python scalar as it is: it is weak."""
+    if bias is None or type(bias) in (int, float, complex):
+        return _as_array("w", w), bias
+    return _as_array("w", w), _as_array("bias", bias)
+
+
+def check_kernels(
+    w_shape, bias_shape, stride, padding, dilation, groups, padding_mode, padding_value,
+    channel_axis, method,
+):  # fmt: skip
+    """Return the options in their one spelling; refuse what no x suits.
+
+    The texts are those of `normalise`.
+    """
+    stride, padding, dilation, groups, padding_mode, channel_axis, method = _spelled(
+        stride, padding, dilation, groups, padding_mode, channel_axis, method
+    )
+    _number("padding_value", padding_value)
+    if isinstance(padding_value, np.ndarray):  # which may change
+        padding_value = padding_value[()]
+    if not 2 <= len(w_shape) <= 4:
+        kinds = ", ".join(dict.fromkeys(text.partition(" with ")[2] for text in _RANKS.values()))
+        raise ValueError(f"w has the shape {w_shape}: expected one of {kinds}")
+    if channel_axis is not None and len(w_shape) == 2:
+        raise ValueError(
+            "channel_axis = -1: expected None for an x without channels "
+            f"(w has the shape {w_shape})"
+        )
+    _check_sizes(w_shape)
+    C = w_shape[-3] * groups if len(w_shape) > 2 else 1
+    if C == 0:
+        raise ValueError(f"w has 0 input channels, shape {w_shape}: expected at least 1")
+    _check_groups(groups, C, w_shape)
+    _check_bias(bias_shape, w_shape)
+    return stride, padding, dilation, groups, padding_mode, padding_value, channel_axis, method
 
 
 def _nchw(x_shape, channels_last):
@@ -290,13 +342,9 @@ def cast_padding_value(padding_value, x_dtype):
 def _cast(name, value, dtype):
     """Return the number `value` as an array of shape () and of `dtype`, the same by value."""
     refused = ValueError(f"{name} = {shown(value)}: expected a number that {dtype} can hold")
-    source = np.asarray(value)
-    is_number = source.dtype.kind in "biufc" or type(value) is int  # a large one makes an object
-    if source.ndim or not is_number or isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name} = {shown(value)}: expected a number")
-    number = int(source) if source.dtype.kind in "biuO" else source[()]
+    number = _number(name, value)
     is_finite = isinstance(number, int) or np.isfinite(number)
-    if source.dtype.kind == "c" and dtype.kind != "c":
+    if np.iscomplexobj(number) and dtype.kind != "c":
         if number.imag != 0:
             raise refused
         number = number.real
@@ -315,6 +363,15 @@ def _cast(name, value, dtype):
     if is_finite and not np.isfinite(result):
         raise refused
     return result
+
+
+def _number(name, value):
+    """Return a number as an int of Python or a float or complex scalar of NumPy."""
+    source = np.asarray(value)
+    is_number = source.dtype.kind in "biufc" or type(value) is int  # a large one makes an object
+    if source.ndim or not is_number or isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} = {shown(value)}: expected a number")
+    return int(source) if source.dtype.kind in "biuO" else source[()]
 
 
 def check_out(problem, out):

@@ -105,7 +105,7 @@ def unsupported(problem):
     return None
 
 
-def seconds(problem):
+def seconds(problem, is_bound=False):
     """Estimated seconds of one thread, were it shared by threads as well as the definition is."""
     time = SHARING_FACTOR * _grid(problem, True).seconds
     if problem.method == "auto" and problem.dtype.char in "dD":
@@ -299,7 +299,7 @@ class Fft:
             f"{grid.rows.count * grid.columns.count} per image"
         )
 
-    def prepare(self, x, w, budget):
+    def prepare(self, w, budget):
         """This runner, or why it cannot serve these kernels; `_plan` has the contract."""
         if self.is_certified and not _is_moderate(w):
             return "w holds NaN, infinities or numbers whose squares leave the range of floats"

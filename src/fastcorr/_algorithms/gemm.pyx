@@ -21,7 +21,9 @@ import numpy as np
 
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy, memset
-from numpy cimport PyArray_DATA, PyArray_IS_C_CONTIGUOUS, import_array, ndarray
+from numpy cimport (
+    PyArray_DATA, PyArray_IS_C_CONTIGUOUS, PyArray_ISALIGNED, import_array, ndarray,
+)
 
 from fastcorr._algorithms.operands cimport (
     aligned, image_of, image_t, is_computed_in, negate, parts_of, weights_of, weights_t,
@@ -93,7 +95,7 @@ ctypedef struct job_t:
     Py_ssize_t groups, m, channels, kh, kw, oh, ow
     Py_ssize_t stride_y, stride_x, dilation_y, dilation_x
     axis_t rows, columns
-    bint direct_weights
+    const char *ready           # [groups * m][lda], compute type, chunk after chunk; or NULL
     Py_ssize_t lda
     # chunks of k
     Py_ssize_t chunk_channels, chunk_kh, chunk_kw, n_chunks
@@ -125,7 +127,7 @@ ctypedef struct tile_t:
 
 ctypedef struct chunk_t:
     Py_ssize_t c0, nc, ky0, nky, kx0, nkx
-    Py_ssize_t k0, kc               # its first term in a row of w, and how many it has
+    Py_ssize_t k0, kc               # its first tap in a row of w, and how many terms it has
 
 
 cdef void locate_chunk(const job_t *job, Py_ssize_t index, chunk_t *chunk) noexcept nogil:
@@ -406,9 +408,9 @@ cdef void multiply(const job_t *job, const tile_t *t, const chunk_t *chunk, bint
     for block in range(t.block0, t.block1):
         m0 = block_start(job, block)
         mr = block_start(job, block + 1) - m0
-        if job.direct_weights:
+        if job.ready != NULL:
             lda = job.lda
-            a = job.w.data + ((t.group * job.m + m0) * lda + chunk.k0) * item
+            a = job.ready + ((t.group * job.m + m0) * lda + chunk.k0 * job.k_parts) * item
         else:
             lda = odd_lines(chunk.kc * item) // item
             a = scratch + job.at_weights
@@ -496,11 +498,20 @@ def even_pieces(n):
     return sizes
 
 
+cdef class Weights:
+    """w as the kernels read it: numbers of the compute type, rows that spread over the cache."""
+
+    cdef ndarray rows
+    cdef tuple key                  # what they depend on beside w
+    cdef readonly Py_ssize_t nbytes
+
+
 cdef class Gemm(Tiled):
     """The algorithm for one problem."""
 
     cdef job_t base
     cdef bint weights_as_computed
+    cdef readonly Weights weights   # what `bind` keeps, or None
 
     def __init__(self, problem, rows, columns):
         cdef job_t *job = &self.base
@@ -557,6 +568,8 @@ cdef class Gemm(Tiled):
 
     def _rows_collide(self, Py_ssize_t item):
         """Whether rows of w meet in one set of a first-level cache, being 4096 bytes apart."""
+        if self.weights is not None:
+            return False
         residue = self.base.channels * self.base.kh * self.base.kw * item % 4096
         return residue < 64 or residue > 4032
 
@@ -726,6 +739,48 @@ cdef class Gemm(Tiled):
                            f"_{active_isa()}")
         return cut
 
+    def bind(self, ndarray w, kept=()):
+        """The runner for these kernels, see _plan: w is copied where it cannot be read as it is."""
+        cdef Gemm bound
+        cdef Py_ssize_t item = kernels(self.compute).item_bytes
+        if (self.weights_as_computed and PyArray_IS_C_CONTIGUOUS(w) and PyArray_ISALIGNED(w)
+                and not self._rows_collide(item)):
+            return self
+        bound = Gemm(self.problem, self.rows, self.columns)
+        key = self.compute, self.base.k_parts
+        for weights in kept:
+            if isinstance(weights, Weights) and (<Weights> weights).key == key:
+                bound.weights = weights
+                return bound
+        bound.weights = self._load(aligned(w), key)
+        return bound
+
+    cdef Py_ssize_t _lda(self, Py_ssize_t item):
+        return odd_lines(self.base.channels * self.base.kh * self.base.kw * self.base.k_parts
+                         * item) // item
+
+    cdef Weights _load(self, ndarray w, tuple key):
+        cdef Weights weights = Weights.__new__(Weights)
+        cdef job_t job = self.base
+        cdef tile_t t
+        cdef chunk_t chunk
+        cdef char *rows
+        cdef Py_ssize_t item, i
+        job.kernel = kernels(self.compute)
+        item = job.kernel.item_bytes
+        job.w = weights_of(w, w.ndim, w.itemsize // 2)
+        job.lda = self._lda(item)
+        weights.key, weights.nbytes = key, job.groups * job.m * job.lda * item
+        weights.rows = np.empty(weights.nbytes, np.uint8)
+        rows = <char *> PyArray_DATA(weights.rows)
+        for t.group in range(job.groups):
+            for i in range(job.n_chunks):
+                locate_chunk(&job, i, &chunk)
+                load_weights(&job, &t, &chunk, 0, job.m, rows
+                             + (t.group * job.m * job.lda + chunk.k0 * job.k_parts) * item,
+                             job.lda)
+        return weights
+
     def run(self, ndarray x, ndarray w, bias, ndarray y, fill, int workers):
         """Compute y, an array of the problem's shape and dtype that overlaps neither x nor w.
 
@@ -743,8 +798,13 @@ cdef class Gemm(Tiled):
         job.y = image_of(y, y.ndim, problem.channels_last, y.itemsize // 2)
         job.w = weights_of(w, w.ndim, w.itemsize // 2)
         job.bias = NULL if bias is None else <const char *> PyArray_DATA(<ndarray> bias)
-        job.lda = job.channels * job.kh * job.kw
-        job.direct_weights = self.weights_as_computed and PyArray_IS_C_CONTIGUOUS(w)
+        job.ready = NULL
+        if self.weights is not None:
+            job.ready = <const char *> PyArray_DATA(self.weights.rows)
+            job.lda = self._lda(item)
+        elif self.weights_as_computed and PyArray_IS_C_CONTIGUOUS(w):
+            job.ready = job.w.data
+            job.lda = job.channels * job.kh * job.kw
         return parallel_for(run_tile, &job, cut.n_tiles, cut.workers, cut.scratch_bytes,
                             cut.tile_seconds)
 

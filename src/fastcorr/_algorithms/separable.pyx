@@ -93,7 +93,7 @@ def smallest_ring_bytes(problem):
     return 2 * (halo + BLOCK_ROWS * problem.stride[0]) * MIN_VECTORS * 64
 
 
-def seconds(problem):
+def seconds(problem, is_bound=False):
     """Estimate of the time on one thread for kernels of rank 1 that are remembered.
 
     Fitted on an EPYC 9004, AVX-512, 2026-11; the first call with new kernels takes 0.3 ms more.
@@ -359,7 +359,7 @@ cdef class Separable(Tiled):
         job.piece_at = <const Py_ssize_t *> PyArray_DATA(<ndarray> self.arrays[0])
         job.piece_rows = <const Py_ssize_t *> PyArray_DATA(<ndarray> self.arrays[1])
 
-    def prepare(self, x, ndarray w, double budget):
+    def prepare(self, ndarray w, double budget):
         """The runner for these kernels, or a str: why they are not for this algorithm."""
         max_rank = min(int((budget - SECONDS_TO_FACTOR) / self.seconds), MAX_RANK) if (
             budget < np.inf) else MAX_RANK
@@ -377,7 +377,7 @@ cdef class Separable(Tiled):
 
     def run(self, x, w, bias, y, fill, int workers):
         """Compute y for kernels that `prepare` takes; ValueError for others."""
-        prepared = self.prepare(x, w, np.inf)
+        prepared = self.prepare(w, np.inf)
         if isinstance(prepared, str):
             raise ValueError(prepared)
         prepared.run(x, w, bias, y, fill, workers)

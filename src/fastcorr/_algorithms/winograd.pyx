@@ -78,6 +78,8 @@ GREATEST_GROWTH = 1e4
 
 # Transformed weights up to this are kept for all blocks of tiles, or else made where they are used.
 SHARED_BYTES = 16 << 20
+# And up to this for many calls.
+KEPT_BYTES = 160 << 20
 CACHE_BYTES = 768 * 1024
 PRODUCT_BYTES = 256 * 1024
 
@@ -580,6 +582,8 @@ cdef class Weights:
     cdef object u                   # transformed, or None
     cdef ndarray taps, part_taps
     cdef double smallest, greatest
+    cdef tuple key                  # what they depend on beside w
+    cdef readonly Py_ssize_t nbytes
     cdef readonly str refusal       # why the guard would find every tile, or None
 
 
@@ -589,6 +593,7 @@ cdef class Winograd(Tiled):
     cdef job_t base
     cdef object direct
     cdef double min_terms
+    cdef readonly Weights weights   # what `bind` keeps, or None
 
     def __init__(self, problem, rows, columns):
         cdef job_t *job = &self.base
@@ -627,7 +632,8 @@ cdef class Winograd(Tiled):
         best = min(_candidates(
             job.m, job.groups, job.rows, job.channels, job.n_chunks, max(job.n_tiles, 1),
             job.tiles_across,
-            block_rows(kernel), kernel.lanes, kernel.item_bytes, workers))
+            block_rows(kernel), kernel.lanes, kernel.item_bytes, workers,
+            self.weights is not None))
         return self._make(kernel, workers, best)
 
     cdef Cut _make(self, const fc_kernels_t *kernel, int workers, best):
@@ -690,7 +696,7 @@ cdef class Winograd(Tiled):
         worth = int(cut.n_tiles * task_cycles / CYCLES_PER_THREAD) + 1
         cut.workers = min(workers, cut.n_tiles, worth)
         cut.scratch_bytes = at
-        if shared:
+        if shared and self.weights is None:
             cut.scratch_bytes += job.n_points * job.u_step * item // max(cut.workers, 1)
         cut.tile_seconds = task_cycles / CYCLES_PER_SECOND
         # The C library of Linux gives memory of this size back to the system at every call, and has
@@ -699,6 +705,25 @@ cdef class Winograd(Tiled):
         cut.kernel_name = (f"fc_{kernel.name.decode()}_winograd{job.m}_gemm_{rows}x{nr}"
                            f"_{active_isa()}")
         return cut
+
+    def bind(self, ndarray w, kept=()):
+        """The runner for these kernels, see _plan: they are transformed, but for the largest."""
+        cdef Winograd bound
+        cdef const fc_kernels_t *kernel = kernels(self.compute)
+        rows, channels = self.base.groups * self.base.rows, self.base.channels
+        m = tile_size(self.problem) if kernel.is_fused else 2
+        if transformed_bytes(m, rows, channels, kernel.item_bytes) > KEPT_BYTES:
+            return self
+        bound = Winograd(self.problem, self.rows, self.columns)
+        key = self.problem.dtype, m
+        for weights in kept:
+            if isinstance(weights, Weights) and (<Weights> weights).key == key:
+                bound.weights = weights
+                return bound
+        weights = self.transform_weights(w, 1)
+        (<Weights> weights).key = key
+        bound.weights = weights
+        return bound
 
     def transform_weights(self, ndarray w, int workers, bint transformed=True):
         """Sum w for the guard and, unless told otherwise, transform it: for `run(prepared=)`."""
@@ -716,6 +741,7 @@ cdef class Winograd(Tiled):
         if transformed:
             weights.u = np.empty(job.n_points * job.u_step * item, dtype=np.uint8)
             job.u = <char *> PyArray_DATA(<ndarray> weights.u)
+            weights.nbytes = weights.u.nbytes
         parallel_for(prepare_rows, &job, ceil_div(rows, ROWS_AT_A_TIME), cut.workers, 0, 1e-6)
         self._guard(weights, sums)
         return weights
@@ -760,6 +786,8 @@ cdef class Winograd(Tiled):
         cdef Weights weights
         cdef const char *fill_bytes = fill
         problem = self.problem
+        if prepared is None and self.weights is not None and self.weights.key[1] == job.m:
+            prepared = self.weights  # of this instruction set
         if prepared is None:
             prepared = self.transform_weights(w, workers, cut.shared)
         weights = prepared
@@ -805,8 +833,13 @@ cdef list block_rows(const fc_kernels_t *kernel):
     return rows
 
 
-def seconds(problem):
-    """Estimated time of one thread.
+def transformed_bytes(m, rows, channels, item):
+    """Bytes of transformed weights."""
+    return (m + 2) ** 2 * rows * channels * item
+
+
+def seconds(problem, is_bound=False):
+    """Estimated time of one thread; `is_bound`: without that of preparing w.
 
     As with vectors of 64 bytes, whatever the instruction set: a plan does not depend on it.
     """
@@ -818,7 +851,8 @@ def seconds(problem):
     n_tiles = max(problem.N, 1) * tiles_down * tiles_across
     best = min(_candidates(
         m, problem.groups, problem.F // problem.groups, channels, n_chunks_of(channels), n_tiles,
-        tiles_across, (0, 12, 14, 9, 6), lanes, item, 1))
+        tiles_across, (0, 12, 14, 9, 6), lanes, item, 1,
+        is_bound and transformed_bytes(m, problem.F, channels, item) <= KEPT_BYTES))
     # Tiles that mark_padding finds.
     inner_down, inner_across = (
         max(n - sum(ceil_div(max(p - 1, 0), m) for p in padding), 0)
@@ -830,11 +864,14 @@ def seconds(problem):
 
 
 def _candidates(m, groups, rows, channels, n_chunks, n_tiles, tiles_across, gemm_rows, lanes, item,
-                workers):
-    """Yield (cycles, cycles of a task, vectors, panels, row blocks, of a task, shared weights)."""
+                workers, is_bound):
+    """Yield (cycles, cycles of a task, vectors, panels, row blocks, of a task, shared weights).
+
+    `is_bound`: the transformed weights are there before.
+    """
     points = (m + 2) ** 2
     transform = CYCLES_PER_WEIGHTS * rows * ceil_div(channels, lanes)
-    u_bytes = points * groups * rows * channels * item
+    u_bytes = transformed_bytes(m, groups * rows, channels, item)
     for nv, n_blocks in block_choices(rows, gemm_rows, False):
         block = rows / n_blocks
         for panels in (1, 2, 4, 8):
@@ -857,8 +894,8 @@ def _candidates(m, groups, rows, channels, n_chunks, n_tiles, tiles_across, gemm
                 per_block += v_bytes / WEIGHT_BYTES_PER_CYCLE / 4
             for blocks in even_pieces(n_blocks):
                 ranges = groups * ceil_div(n_blocks, blocks)
-                for shared in (True, False):
-                    if shared and u_bytes > SHARED_BYTES:
+                for shared in [True] if is_bound else [True, False]:
+                    if shared and u_bytes > SHARED_BYTES and not is_bound:
                         continue
                     weights = transform * blocks / n_blocks
                     if shared:
@@ -870,7 +907,7 @@ def _candidates(m, groups, rows, channels, n_chunks, n_tiles, tiles_across, gemm
                     cycles = makespan(ranges * (n_tiles // tiles), task,
                                       ranges if vectors_left else 0, last, workers)
                     cycles *= max(1, task / MAX_TILE_CYCLES)
-                    if shared:
+                    if shared and not is_bound:
                         cycles += 1.3 * transform * groups / workers
                         if workers > 1:
                             cycles += u_bytes / BYTES_PER_CYCLE_FROM_OTHERS
