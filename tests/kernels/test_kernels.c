@@ -301,30 +301,84 @@ static void test_stencil(const fc_kernels_t *kernels, fc_type_t type) {
     }
 }
 
-static void test_depthwise(const fc_kernels_t *kernels, fc_type_t type) {
-    enum { BLOCKS = 2, PIXELS = BLOCKS * FC_DEPTHWISE_PIXELS };
-    static const ptrdiff_t terms[] = {1, 9, 127, 128, 129, 300};
-    const ptrdiff_t lanes = kernels->lanes;
-    for (int t = 0; t < COUNT(terms); t++) {
-        const ptrdiff_t k = terms[t];
-        ptrdiff_t at_pixel[PIXELS], to[PIXELS], *tap = malloc((size_t)k * sizeof *tap);
-        for (int p = 0; p < PIXELS; p++) at_pixel[p] = random_below(50), to[p] = (PIXELS - 1 - p) * (lanes + 1);
-        for (ptrdiff_t kk = 0; kk < k; kk++) tap[kk] = random_below(50);
-        array_t x = new_array(type, 98 + lanes), w = new_array(type, k * lanes);
-        array_t bias = new_array(type, lanes), y = new_array(type, PIXELS * (lanes + 1) - 1);
-        array_t expected = copy_of(y);
-        for (int p = 0; p < PIXELS; p++) {
-            for (ptrdiff_t c = 0; c < lanes; c++) {
-                number_t sum = get(type, at(bias, c));
-                for (ptrdiff_t kk = 0; kk < k; kk++)
-                    multiply_add(&sum, w, kk * lanes + c, x, at_pixel[p] + tap[kk] + c);
-                set(expected, to[p] + c, sum);
-            }
+/* n_columns outputs in three rows; outputs `stride` and taps `dilation` pixels apart. */
+static void test_one_depthwise(const fc_kernels_t *kernels, fc_type_t type, ptrdiff_t kh, ptrdiff_t kw,
+                               ptrdiff_t n_columns, ptrdiff_t stride, ptrdiff_t dilation) {
+    enum { ROWS = 3 };
+    const ptrdiff_t lanes = kernels->lanes, pixel = lanes + 1, columns = (n_columns - 1) * stride + (kw - 1) * dilation + 1;
+    const ptrdiff_t row = columns * pixel, rows = (ROWS - 1) * stride + (kh - 1) * dilation + 1;
+    const fc_depthwise_t s = {ROWS, n_columns, kh, kw, stride * row, stride * pixel, dilation * row,
+                              dilation * pixel, n_columns * lanes + 3, lanes};
+    array_t x = new_array(type, rows * row - 1), w = new_array(type, kh * kw * lanes);
+    array_t bias = new_array(type, lanes), y = new_array(type, ROWS * s.y_row - 3), expected = copy_of(y);
+    for (ptrdiff_t i = 0; i < ROWS * n_columns; i++) {
+        const ptrdiff_t r = i / n_columns, j = i % n_columns;
+        for (ptrdiff_t c = 0; c < lanes; c++) {
+            number_t sum = get(type, at(bias, c));
+            for (ptrdiff_t k = 0; k < kh * kw; k++)
+                multiply_add(&sum, w, k * lanes + c, x,
+                             r * s.x_row + j * s.x_pixel + k / kw * s.tap_row + k % kw * s.tap_pixel + c);
+            set(expected, r * s.y_row + j * s.y_pixel + c, sum);
         }
-        kernels->depthwise(BLOCKS, k, x.data, at_pixel, tap, w.data, bias.data, y.data, to);
-        report(same(y, expected), "%s depthwise k=%d", kernels->name, (int)k);
-        free(tap);
-        release(x), release(w), release(bias), release(y), release(expected);
+    }
+    kernels->depthwise(&s, x.data, w.data, bias.data, y.data);
+    report(same(y, expected), "%s depthwise %tdx%td: %td columns, stride %td, dilation %td",
+           kernels->name, kh, kw, n_columns, stride, dilation);
+    release(x), release(w), release(bias), release(y), release(expected);
+}
+
+static void test_depthwise(const fc_kernels_t *kernels, fc_type_t type) {
+    for (ptrdiff_t kw = 1; kw <= 9; kw++) {
+        for (ptrdiff_t n = 1; n <= 2 * FC_DEPTHWISE_PIXELS + 1; n++) {
+            test_one_depthwise(kernels, type, 2, kw, n, 1, 1);
+            test_one_depthwise(kernels, type, 3, kw, n, 2, 1);
+            test_one_depthwise(kernels, type, kw, kw, n, 2, 2);
+            test_one_depthwise(kernels, type, 1, kw, n, 3, 2);
+        }
+    }
+    /* Sums of one register, of just more, of several; rows of more than one. */
+    test_one_depthwise(kernels, type, 42, 3, 5, 1, 1);
+    test_one_depthwise(kernels, type, 43, 3, 5, 1, 1);
+    test_one_depthwise(kernels, type, 100, 4, 9, 1, 1);
+    test_one_depthwise(kernels, type, 3, FC_K_BLOCK, 2, 1, 1);
+}
+
+static void test_interleave(const fc_kernels_t *kernels, fc_type_t type) {
+    const ptrdiff_t lanes = kernels->lanes;
+    for (ptrdiff_t n_channels = 1; n_channels <= lanes; n_channels++) {
+        for (ptrdiff_t n = 1; n <= 2 * lanes + 1; n++) {
+            const ptrdiff_t channel = n + 2, pixel = lanes + 3;
+            ptrdiff_t *to = malloc((size_t)n * sizeof *to);
+            array_t planes = new_array(type, (n_channels - 1) * channel + n), back = copy_of(planes);
+            array_t pixels = new_array(type, n * pixel), expected = copy_of(pixels);
+            array_t dense = new_array(type, n * lanes), copied = copy_of(pixels);
+            if (!to) abort();
+            for (ptrdiff_t p = 0; p < n; p++) {
+                to[p] = (n - 1 - p) * pixel;
+                for (ptrdiff_t c = 0; c < lanes; c++) {
+                    const number_t zero = {0, 0};
+                    set(expected, to[p] + c, c < n_channels ? get(type, at(planes, c * channel + p)) : zero);
+                }
+            }
+            kernels->interleave(n_channels, n, planes.data, channel, pixels.data, to);
+            report(same(pixels, expected), "%s interleave %td channels, %td pixels", kernels->name,
+                   n_channels, n);
+            release(expected), expected = copy_of(back);
+            for (ptrdiff_t i = 0; i < n * n_channels; i++)
+                set(expected, i % n_channels * channel + i / n_channels,
+                    get(type, at(dense, i / n_channels * lanes + i % n_channels)));
+            kernels->deinterleave(n_channels, n, dense.data, back.data, channel);
+            report(same(back, expected), "%s deinterleave %td channels, %td pixels", kernels->name,
+                   n_channels, n);
+            release(expected), expected = copy_of(copied);
+            for (ptrdiff_t i = 0; i < n * n_channels; i++)
+                set(expected, i / n_channels * pixel + i % n_channels,
+                    get(type, at(dense, i / n_channels * lanes + i % n_channels)));
+            kernels->copy_pixels(n_channels, n, dense.data, lanes, copied.data, pixel);
+            report(same(copied, expected), "%s copy %td channels, %td pixels", kernels->name, n_channels, n);
+            release(planes), release(back), release(pixels), release(dense), release(copied);
+            release(expected), free(to);
+        }
     }
 }
 
@@ -665,6 +719,7 @@ int main(void) {
         test_stencil(kernels, type);
         test_pack(kernels, type);
         test_depthwise(kernels, type);
+        test_interleave(kernels, type);
         test_stage(kernels, type);
         test_split(kernels, type);
         test_store(kernels, type);

@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Depthwise layers with vectors along the channels.
 
-    for tile in (images x blocks of `lanes` channels x rows x columns)   parallel_for
-      stage the window of x as [pixel][lanes], the weights as [tap][lanes]
-      for block of FC_DEPTHWISE_PIXELS outputs                           fc_depthwise
+    for tile in (images x channels x rows x columns)    parallel_for
+      for block of `lanes` channels
+        stage the weights as [tap][lanes]               fc_interleave
+        for chunk of rows
+          stage the rows of x as [pixel][lanes]         fc_interleave, fc_copy_pixels
+          for row, for block of up to 8 outputs         fc_depthwise
+          write the outputs, if channels are first      fc_deinterleave
 
-For channels last, where stencils would read and write with holes, and for images too narrow to
-fill vectors along their rows. Strides and dilations are offsets here: they cost nothing.
+All lanes are full whatever the size of the image, loads are aligned, and strides and dilations are
+offsets that cost nothing. With channels first, the way there and back costs about as much as 10
+taps; stencils do without, and waste what their rows leave of vectors.
 """
 
 import numpy as np
 
 from libc.string cimport memcpy, memset
-from numpy cimport PyArray_DATA, import_array, ndarray
+from numpy cimport PyArray_DATA, PyArray_IS_C_CONTIGUOUS, import_array, ndarray
 
 from fastcorr._algorithms.operands cimport (
     aligned, image_of, image_t, is_computed_in, weights_of, weights_t,
@@ -21,18 +26,22 @@ from fastcorr._algorithms.parallel cimport parallel_for, whole_lines
 from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
 from fastcorr._algorithms.window cimport axis_of, axis_t, ceil_div, interior, positions
 from fastcorr._kernels.dispatch cimport kernels
-from fastcorr._kernels.kernels cimport FC_DEPTHWISE_PIXELS, FC_PAD, fc_kernels_t, fc_window_t
+from fastcorr._kernels.kernels cimport (
+    FC_K_BLOCK, FC_PAD, fc_depthwise_t, fc_kernels_t, fc_window_t,
+)
 
 from fastcorr._kernels.dispatch import active_isa, element_code, is_kernel_dtype
 
 import_array()
 
-WINDOW_BYTES = 96 * 1024        # of a tile: second-level cache; a few rows are in the first
+WINDOW_BYTES = 256 * 1024       # of a tile, so that it stays in the second-level cache
+CHUNK_BYTES = 8 * 1024          # of outputs at a time: with their inputs in the first level
 LARGEST_WINDOW_BYTES = 512 * 1024
 MIN_CHANNELS = 8                # fewer leave most lanes empty
-NARROW = 16                     # outputs in a row that fill no vector of a stencil
+FEWEST_COLUMNS = 16             # of a tile
 MAX_TAPS = 4096
-CYCLES_PER_THREAD = 100e3
+TILE_CYCLES = 50e3
+CYCLES_PER_THREAD = 30e3
 CYCLES_PER_SECOND = 2e9
 
 
@@ -44,15 +53,16 @@ def unsupported(problem):
         return "vectors along the channels serve real numbers"
     if problem.groups != problem.C or problem.F != problem.C or problem.C < MIN_CHANNELS:
         return f"it serves depthwise layers of {MIN_CHANNELS} channels and more"
-    if not problem.channels_last and problem.OW >= NARROW:
-        return f"with channels first, it serves images of less than {NARROW} columns"
+    if problem.KW > FC_K_BLOCK:
+        return f"it serves kernels of up to {FC_K_BLOCK} columns"
     if problem.KH * problem.KW > MAX_TAPS or smallest_window_bytes(problem) > LARGEST_WINDOW_BYTES:
         return "the kernel is too large for a tile's window"
     return None
 
 
 def smallest_window_bytes(problem):
-    columns = reach(min(problem.OW, NARROW), problem.KW, problem.stride[1], problem.dilation[1])
+    columns = min(problem.OW, FEWEST_COLUMNS)
+    columns = reach(columns, problem.KW, problem.stride[1], problem.dilation[1])
     return columns * reach(1, problem.KH, problem.stride[0], problem.dilation[0]) * 16 * 8
 
 
@@ -70,135 +80,201 @@ ctypedef struct job_t:
     char fill[16]                       # the padding constant
     int x_type, w_type, y_type
     Py_ssize_t channels, kh, kw, oh, ow
-    Py_ssize_t stride_y, stride_x
+    Py_ssize_t stride_y, stride_x, dilation_y, dilation_x
     axis_t rows
     axis_t columns
-    bint has_planes                     # x: rows of pixels of one channel, as computed
-    bint direct_stores                  # y: channels side by side, as computed
-    Py_ssize_t tile_rows, tile_columns, window_rows, window_columns
-    Py_ssize_t n_blocks, n_row_tiles, n_column_tiles
-    const Py_ssize_t *tap               # [KH * KW]: elements in the window
-    Py_ssize_t at_rows, at_columns, at_pixels, at_from, at_to, at_window, at_weights, at_outputs
+    bint constant_margins
+    bint has_planes, has_pixels         # x as computed: pixels, or channels, side by side
+    bint is_dense                       # x: all pixels of a channel side by side
+    bint direct_weights                 # w as computed, all taps side by side
+    bint to_planes, to_pixels           # y likewise
+    Py_ssize_t tile_blocks, tile_rows, tile_columns, chunk_rows, window_rows, window_columns
+    Py_ssize_t n_blocks, n_block_tiles, n_row_tiles, n_column_tiles
+    const Py_ssize_t *pixel             # of x, in the window: elements from the first one
+    const Py_ssize_t *tap               # of w, in its own table
+    Py_ssize_t at_rows, at_columns, at_pixels, at_window, at_weights, at_outputs
 
 
-cdef void stage_window(const job_t *job, Py_ssize_t image, Py_ssize_t c0, Py_ssize_t n_channels,
-                       Py_ssize_t row0, Py_ssize_t n_rows, Py_ssize_t column0,
-                       Py_ssize_t n_columns, char *scratch) noexcept nogil:
-    """Copy the window of up to `lanes` channels as [pixel][lanes]."""
-    cdef fc_window_t win
-    cdef Py_ssize_t *row_bytes = <Py_ssize_t *> (scratch + job.at_rows)
-    cdef Py_ssize_t *column_bytes = <Py_ssize_t *> (scratch + job.at_columns)
-    cdef Py_ssize_t *pixel_bytes = <Py_ssize_t *> (scratch + job.at_pixels)
-    cdef Py_ssize_t[64] side_by_side
-    cdef Py_ssize_t i, j, lo = 0, hi = 0, zero = 0
+# The outputs of a tile, and up to `lanes` of its channels.
+ctypedef struct tile_t:
+    Py_ssize_t image, row0, rows, column0, columns
+    Py_ssize_t window_columns
+    Py_ssize_t c0, n_channels
+    bint is_first
+
+
+cdef void find_window(const job_t *job, const tile_t *t, char *scratch) noexcept nogil:
+    """The rows and columns of x in the tile's window: the same for all channels."""
+    positions(&job.rows, t.row0 * job.stride_y,
+              job.window_rows - (job.tile_rows - t.rows) * job.stride_y, job.x.h,
+              <Py_ssize_t *> (scratch + job.at_rows))
+    positions(&job.columns, t.column0 * job.stride_x, t.window_columns, job.x.w,
+              <Py_ssize_t *> (scratch + job.at_columns))
+
+
+cdef void stage_rows(const job_t *job, const tile_t *t, Py_ssize_t begin, Py_ssize_t end,
+                     char *scratch) noexcept nogil:
+    """Copy rows begin .. end of the window as [pixel][lanes]; `find_window` has found them.
+
+    Margins that are constant are written for the tile's first channels only.
+    """
+    cdef const Py_ssize_t *row_bytes = <const Py_ssize_t *> (scratch + job.at_rows)
+    cdef const Py_ssize_t *column_bytes = <const Py_ssize_t *> (scratch + job.at_columns)
     cdef Py_ssize_t item = job.kernel.item_bytes, lanes = job.kernel.lanes
-    cdef const char *src = job.x.data + image * job.x.n + c0 * job.x.c
+    cdef Py_ssize_t i, n, lo, hi, first, last, row = t.window_columns * lanes * item
+    cdef bint has_margins = t.is_first or not job.constant_margins
+    cdef const char *src = job.x.data + t.image * job.x.n + t.c0 * job.x.c
     cdef char *dst = scratch + job.at_window
-    positions(&job.rows, row0, n_rows, job.x.h, row_bytes)
-    positions(&job.columns, column0, n_columns, job.x.w, column_bytes)
-    if job.has_planes:
-        interior(&job.columns, column0, n_columns, &lo, &hi)
-        for j in range(n_channels):
-            side_by_side[j] = j * item
-    # A "row" of this window is a pixel, its "columns" are the channels.
-    win.pitch, win.n_columns, win.column_bytes = lanes, n_channels, &zero
-    win.lo, win.hi, win.step_bytes = 0, n_channels, job.x.c
-    win.row_bytes = pixel_bytes
-    for i in range(n_rows):
-        if row_bytes[i] == FC_PAD or lo >= hi:
-            stage_pixels(job, &win, src, row_bytes[i], column_bytes, 0, n_columns, pixel_bytes, dst)
+    interior(&job.rows, t.row0 * job.stride_y, end, &first, &last)
+    first = min(max(first, begin), end)
+    last = max(last, first)
+    interior(&job.columns, t.column0 * job.stride_x, t.window_columns, &lo, &hi)
+    if not (job.has_planes or job.has_pixels):
+        hi = lo
+    if has_margins:
+        for i in range(begin, first):
+            stage_pixels(job, t, row_bytes[i], 0, t.window_columns, dst + i * row, scratch)
+        for i in range(last, end):
+            stage_pixels(job, t, row_bytes[i], 0, t.window_columns, dst + i * row, scratch)
+    if has_margins or hi == lo:
+        for i in range(first, last):
+            stage_pixels(job, t, row_bytes[i], 0, lo, dst + i * row, scratch)
+            stage_pixels(job, t, row_bytes[i], hi, t.window_columns, dst + i * row, scratch)
+    if hi == lo or last == first:
+        return
+    src += row_bytes[first] + column_bytes[lo]
+    dst += first * row + lo * lanes * item
+    n = hi - lo
+    if job.has_planes and job.is_dense and n == job.columns.n:
+        job.kernel.interleave(t.n_channels, (last - first) * n, src, job.x.c // item, dst,
+                              job.pixel)
+        return
+    for _ in range(last - first):
+        if job.has_planes:
+            job.kernel.interleave(t.n_channels, n, src, job.x.c // item, dst, job.pixel)
         else:
-            stage_pixels(job, &win, src, row_bytes[i], column_bytes, 0, lo, pixel_bytes, dst)
-            job.kernel.store[job.y_type](
-                src + row_bytes[i] + column_bytes[lo], job.x.c // item, n_channels, hi - lo, NULL,
-                dst + lo * lanes * item, side_by_side, lanes * item)
-            stage_pixels(job, &win, src, row_bytes[i], column_bytes, hi, n_columns, pixel_bytes,
-                         dst)
-        dst += n_columns * lanes * item
+            job.kernel.copy_pixels(t.n_channels, n, src, job.x.w // item, dst, lanes)
+        src += job.x.h
+        dst += row
 
 
-cdef inline void stage_pixels(const job_t *job, fc_window_t *win, const char *src, Py_ssize_t row,
-                              const Py_ssize_t *column_bytes, Py_ssize_t begin, Py_ssize_t end,
-                              Py_ssize_t *pixel_bytes, char *dst) noexcept nogil:
-    cdef Py_ssize_t j
+cdef void stage_pixels(const job_t *job, const tile_t *t, Py_ssize_t row, Py_ssize_t begin,
+                       Py_ssize_t end, char *dst, char *scratch) noexcept nogil:
+    """Pixels begin .. end of a row of the window, wherever they come from."""
+    cdef fc_window_t win
+    cdef const Py_ssize_t *column_bytes = <const Py_ssize_t *> (scratch + job.at_columns)
+    cdef Py_ssize_t *pixel_bytes = <Py_ssize_t *> (scratch + job.at_pixels)
+    cdef Py_ssize_t j, zero = 0
     if begin >= end:
         return
     for j in range(begin, end):
         pixel_bytes[j - begin] = (
             FC_PAD if row == FC_PAD or column_bytes[j] == FC_PAD else row + column_bytes[j])
-    win.n_rows = end - begin
-    job.kernel.stage[job.x_type](win, src, 1, 0, job.fill,
-                                 dst + begin * win.pitch * job.kernel.item_bytes, 0)
+    # A "row" of this window is a pixel, its "columns" are the channels.
+    win.n_rows, win.row_bytes = end - begin, pixel_bytes
+    win.pitch, win.n_columns, win.column_bytes = job.kernel.lanes, t.n_channels, &zero
+    win.lo, win.hi, win.step_bytes = 0, t.n_channels, job.x.c
+    job.kernel.stage[job.x_type](
+        &win, job.x.data + t.image * job.x.n + t.c0 * job.x.c, 1, 0, job.fill,
+        dst + begin * win.pitch * job.kernel.item_bytes, 0)
 
 
-cdef void stage_weights(const job_t *job, Py_ssize_t c0, Py_ssize_t n_channels,
-                        char *scratch) noexcept nogil:
-    """Copy the kernels and biases of up to `lanes` channels as [tap][lanes] and [lanes]."""
+cdef void stage_weights(const job_t *job, const tile_t *t, char *scratch) noexcept nogil:
+    """Copy the kernels and biases of the channels as [tap][lanes] and [lanes]."""
     cdef fc_window_t win
     cdef Py_ssize_t i, zero = 0, row, item = job.kernel.item_bytes, lanes = job.kernel.lanes
+    cdef Py_ssize_t n_taps = job.kh * job.kw
+    cdef const char *src = job.w.data + t.c0 * job.w.f
     cdef char *dst = scratch + job.at_weights
     cdef char[16] nothing
-    memset(nothing, 0, sizeof(nothing))
-    win.n_rows, win.row_bytes = 1, &row
-    win.pitch, win.n_columns, win.column_bytes = lanes, n_channels, &zero
-    win.lo, win.hi, win.step_bytes = 0, n_channels, job.w.f
-    for i in range(job.kh * job.kw):
-        row = i // job.kw * job.w.kh + i % job.kw * job.w.kw
-        job.kernel.stage[job.w_type](&win, job.w.data + c0 * job.w.f, 1, 0, nothing,
-                                     dst + i * lanes * item, 0)
-    dst += job.kh * job.kw * lanes * item
+    if job.direct_weights:
+        job.kernel.interleave(t.n_channels, n_taps, src, job.w.f // item, dst, job.tap)
+    else:
+        memset(nothing, 0, sizeof(nothing))
+        win.n_rows, win.row_bytes = 1, &row
+        win.pitch, win.n_columns, win.column_bytes = lanes, t.n_channels, &zero
+        win.lo, win.hi, win.step_bytes = 0, t.n_channels, job.w.f
+        for i in range(n_taps):
+            row = i // job.kw * job.w.kh + i % job.kw * job.w.kw
+            job.kernel.stage[job.w_type](&win, src, 1, 0, nothing, dst + i * lanes * item, 0)
+    dst += n_taps * lanes * item
     memset(dst, 0, lanes * item)
     if job.bias != NULL:
-        memcpy(dst, job.bias + c0 * item, n_channels * item)
+        memcpy(dst, job.bias + t.c0 * item, t.n_channels * item)
 
 
 cdef void run_tile(const void *job_, Py_ssize_t index, char *scratch) noexcept nogil:
     cdef const job_t *job = <const job_t *> job_
-    cdef Py_ssize_t item = job.kernel.item_bytes, lanes = job.kernel.lanes
-    cdef Py_ssize_t row0, column0, c0, n_channels, n_rows, n_columns, window_columns, i, j, n
-    cdef Py_ssize_t *at = <Py_ssize_t *> (scratch + job.at_from)
-    cdef Py_ssize_t *to = <Py_ssize_t *> (scratch + job.at_to)
-    cdef Py_ssize_t y_h = job.y.h // item, y_w = job.y.w // item
-    cdef const char *weights = scratch + job.at_weights
-    cdef char *y
-    cdef bint straight
-    c0 = index % job.n_blocks * lanes
-    index //= job.n_blocks
-    column0 = index % job.n_column_tiles * job.tile_columns
+    cdef Py_ssize_t lanes = job.kernel.lanes, block0, block
+    cdef tile_t t
+    block0 = index % job.n_block_tiles * job.tile_blocks
+    index //= job.n_block_tiles
+    t.column0 = index % job.n_column_tiles * job.tile_columns
     index //= job.n_column_tiles
-    row0 = index % job.n_row_tiles * job.tile_rows
-    index //= job.n_row_tiles
-    n_channels = min(lanes, job.channels - c0)
-    n_rows = min(job.tile_rows, job.oh - row0)
-    n_columns = min(job.tile_columns, job.ow - column0)
-    window_columns = job.window_columns
-    stage_window(job, index, c0, n_channels, row0 * job.stride_y,
-                 job.window_rows - (job.tile_rows - n_rows) * job.stride_y, column0 * job.stride_x,
-                 window_columns, scratch)
-    stage_weights(job, c0, n_channels, scratch)
-    y = (job.y.data + index * job.y.n + c0 * job.y.c + row0 * job.y.h + column0 * job.y.w)
-    straight = job.direct_stores and n_channels == lanes
-    n = 0
-    for i in range(n_rows):
-        for j in range(n_columns):
-            at[n] = (i * job.stride_y * window_columns + j * job.stride_x) * lanes
-            to[n] = i * y_h + j * y_w if straight else n * lanes
-            n += 1
-    while n % FC_DEPTHWISE_PIXELS != 0:  # the last pixel again
-        at[n], to[n] = at[n - 1], to[n - 1]
-        n += 1
-    job.kernel.depthwise(
-        n // FC_DEPTHWISE_PIXELS, job.kh * job.kw, scratch + job.at_window, at, job.tap,
-        weights, weights + job.kh * job.kw * lanes * item,
-        y if straight else scratch + job.at_outputs, to)
+    t.row0 = index % job.n_row_tiles * job.tile_rows
+    t.image = index // job.n_row_tiles
+    t.rows = min(job.tile_rows, job.oh - t.row0)
+    t.columns = min(job.tile_columns, job.ow - t.column0)
+    t.window_columns = job.window_columns
+    find_window(job, &t, scratch)
+    for block in range(block0, min(block0 + job.tile_blocks, job.n_blocks)):
+        t.c0, t.is_first = block * lanes, block == block0
+        t.n_channels = min(lanes, job.channels - t.c0)
+        run_block(job, &t, scratch)
+
+
+cdef void run_block(const job_t *job, const tile_t *t, char *scratch) noexcept nogil:
+    """Up to `lanes` channels of a tile: some rows are staged, and used while they are near."""
+    cdef fc_depthwise_t s
+    cdef Py_ssize_t item = job.kernel.item_bytes, lanes = job.kernel.lanes, row, staged = 0, end
+    cdef const char *weights = scratch + job.at_weights
+    cdef const char *bias = weights + job.kh * job.kw * lanes * item
+    cdef const char *window
+    cdef char *y
+    cdef bint straight = job.to_pixels and t.n_channels == lanes
+    stage_weights(job, t, scratch)
+    s.n_columns, s.kh, s.kw = t.columns, job.kh, job.kw
+    s.tap_row, s.tap_pixel = job.dilation_y * t.window_columns * lanes, job.dilation_x * lanes
+    s.x_row, s.x_pixel = job.stride_y * t.window_columns * lanes, job.stride_x * lanes
+    s.y_row, s.y_pixel = t.columns * lanes, lanes
     if straight:
-        return
-    for i in range(n_rows):
-        for j in range(n_columns):
-            at[j] = i * job.y.h + j * job.y.w
-        job.kernel.store[job.y_type](
-            scratch + job.at_outputs + i * n_columns * lanes * item, lanes, n_columns, n_channels,
-            NULL, y, at, job.y.c)
+        s.y_row, s.y_pixel = job.y.h // item, job.y.w // item
+    row = 0
+    while row < t.rows:
+        s.n_rows = min(job.chunk_rows, t.rows - row)
+        end = (row + s.n_rows - 1) * job.stride_y + (job.kh - 1) * job.dilation_y + 1
+        stage_rows(job, t, staged, end, scratch)
+        staged = end
+        y = (job.y.data + t.image * job.y.n + t.c0 * job.y.c + (t.row0 + row) * job.y.h
+             + t.column0 * job.y.w)
+        window = scratch + job.at_window + row * s.x_row * item
+        if straight:
+            job.kernel.depthwise(&s, window, weights, bias, y)
+        else:
+            job.kernel.depthwise(&s, window, weights, bias, scratch + job.at_outputs)
+            store_rows(job, t, s.n_rows, y, scratch)
+        row += s.n_rows
+
+
+cdef void store_rows(const job_t *job, const tile_t *t, Py_ssize_t n_rows, char *y,
+                     char *scratch) noexcept nogil:
+    """Write outputs [row][column][lanes] to y."""
+    cdef Py_ssize_t item = job.kernel.item_bytes, lanes = job.kernel.lanes, n = t.columns, j
+    cdef Py_ssize_t *at = <Py_ssize_t *> (scratch + job.at_pixels)
+    cdef const char *outputs = scratch + job.at_outputs
+    if job.to_planes and job.y.h == n * item:  # whole rows, without a gap
+        n, n_rows = n * n_rows, 1
+    for _ in range(n_rows):
+        if job.to_planes:
+            job.kernel.deinterleave(t.n_channels, n, outputs, y, job.y.c // item)
+        elif job.to_pixels:
+            job.kernel.copy_pixels(t.n_channels, n, outputs, lanes, y, job.y.w // item)
+        else:
+            for j in range(n):
+                at[j] = j * job.y.w
+            job.kernel.store[job.y_type](outputs, lanes, n, t.n_channels, NULL, y, at, job.y.c)
+        outputs += n * lanes * item
+        y += job.y.h
 
 
 cdef class Cut(TiledCut):
@@ -211,7 +287,7 @@ cdef class Depthwise(Tiled):
     """The algorithm for one problem: see tiled.Tiled for the meaning of the arguments."""
 
     cdef job_t base
-    cdef bint loads_as_computed, stores_as_computed
+    cdef bint loads_as_computed, weights_as_computed, stores_as_computed
 
     def __init__(self, problem, rows, columns):
         cdef job_t *job = &self.base
@@ -222,10 +298,13 @@ cdef class Depthwise(Tiled):
         job.y_type = element_code(problem.dtype)
         item = kernels(self.compute).item_bytes
         self.loads_as_computed = is_computed_in(problem.x_dtype, problem, item)
+        self.weights_as_computed = is_computed_in(problem.w_dtype, problem, item)
         self.stores_as_computed = is_computed_in(problem.dtype, problem, item)
         job.channels, job.kh, job.kw = problem.C, problem.KH, problem.KW
         job.oh, job.ow = problem.OH, problem.OW
         job.stride_y, job.stride_x = problem.stride
+        job.dilation_y, job.dilation_x = problem.dilation
+        job.constant_margins = problem.padding_mode == "constant"
         job.rows = axis_of(rows, problem.padding[0], problem.H, 1)
         job.columns = axis_of(columns, problem.padding[1], problem.W, 1)
 
@@ -233,7 +312,7 @@ cdef class Depthwise(Tiled):
         cdef Cut cut = Cut.__new__(Cut)
         cdef job_t *job = &cut.job
         cdef const fc_kernels_t *kernel = kernels(self.compute)
-        cdef Py_ssize_t item = kernel.item_bytes, lanes = kernel.lanes, at = 0, n_pixels
+        cdef Py_ssize_t item = kernel.item_bytes, lanes = kernel.lanes, at = 0
         problem = self.problem
         (stride_y, stride_x), (dilation_y, dilation_x) = problem.stride, problem.dilation
         job[0] = self.base
@@ -244,36 +323,52 @@ cdef class Depthwise(Tiled):
         limit = WINDOW_BYTES // (lanes * item)
         while True:
             window_columns = reach(columns, job.kw, stride_x, dilation_x)
-            if columns <= NARROW or window_columns * reach(
+            if columns <= FEWEST_COLUMNS or window_columns * reach(
                     4, job.kh, stride_y, dilation_y) <= limit:
                 break
-            columns = max(ceil_div(columns, 2), NARROW)
+            columns = max(ceil_div(columns, 2), FEWEST_COLUMNS)
         halo = reach(1, job.kh, stride_y, dilation_y) - stride_y
         rows = min(max((limit // window_columns - halo) // stride_y, 1), job.oh)
-        if workers > 1 and problem.N * job.n_blocks < 4 * workers:
-            rows = min(rows, max(ceil_div(job.oh, 4 * workers), 4))
-        job.tile_rows, job.tile_columns = rows, columns
-        job.n_row_tiles, job.n_column_tiles = ceil_div(job.oh, rows), ceil_div(job.ow, columns)
+        n_column_tiles = ceil_div(job.ow, columns)
+        cycles_per_row = 60 + columns * (job.kh * job.kw * 1.2 + 12)
+        if workers > 1:
+            # Tiles for every thread, several times over, where they are worth it.
+            others = problem.N * job.n_blocks * n_column_tiles
+            n_row_tiles = min(ceil_div(4 * workers, others),
+                              1 + int(job.oh * cycles_per_row / TILE_CYCLES))
+            rows = min(rows, max(ceil_div(job.oh, n_row_tiles), 4))
+        # As many rows in each tile, or nearly so.
+        job.n_row_tiles = ceil_div(job.oh, rows)
+        rows = ceil_div(job.oh, job.n_row_tiles)
+        job.n_row_tiles = ceil_div(job.oh, rows)
+        job.tile_rows, job.tile_columns, job.n_column_tiles = rows, columns, n_column_tiles
+        job.chunk_rows = max(CHUNK_BYTES // (columns * lanes * item), 1)
+        job.chunk_rows = ceil_div(rows, ceil_div(rows, job.chunk_rows))
+        tile_cycles = 300 + cycles_per_row * rows
+        others = problem.N * job.n_row_tiles * n_column_tiles
+        job.tile_blocks = max(min(int(TILE_CYCLES / tile_cycles),
+                                  job.n_blocks * others // (4 * workers)), 1)
+        job.n_block_tiles = ceil_div(job.n_blocks, job.tile_blocks)
+        tile_cycles *= job.tile_blocks
         job.window_rows = reach(rows, job.kh, stride_y, dilation_y)
         job.window_columns = window_columns
-        tap = np.array([(ky * dilation_y * window_columns + kx * dilation_x) * lanes
-                        for ky in range(job.kh) for kx in range(job.kw)], dtype=np.intp)
-        cut.arrays = [tap]
+        tap = np.arange(job.kh * job.kw, dtype=np.intp) * lanes
+        n_rows = min(problem.H, job.window_rows)
+        pixel = np.arange(n_rows, dtype=np.intp)[:, None] * window_columns
+        pixel = (pixel + np.arange(min(problem.W, window_columns))) * lanes
+        cut.arrays = [tap, pixel]
         job.tap = <const Py_ssize_t *> PyArray_DATA(<ndarray> tap)
+        job.pixel = <const Py_ssize_t *> PyArray_DATA(<ndarray> pixel)
 
-        n_pixels = ceil_div(rows * columns, FC_DEPTHWISE_PIXELS) * FC_DEPTHWISE_PIXELS
         job.at_rows, at = at, at + whole_lines(job.window_rows * sizeof(Py_ssize_t))
         job.at_columns, at = at, at + whole_lines(job.window_columns * sizeof(Py_ssize_t))
         job.at_pixels, at = at, at + whole_lines(job.window_columns * sizeof(Py_ssize_t))
-        job.at_from, at = at, at + whole_lines(n_pixels * sizeof(Py_ssize_t))
-        job.at_to, at = at, at + whole_lines(n_pixels * sizeof(Py_ssize_t))
         job.at_weights, at = at, at + whole_lines((job.kh * job.kw + 1) * lanes * item)
         job.at_window, at = at, at + whole_lines(
             job.window_rows * job.window_columns * lanes * item)
-        job.at_outputs, at = at, at + whole_lines(n_pixels * lanes * item)
+        job.at_outputs, at = at, at + whole_lines(job.chunk_rows * columns * lanes * item)
         cut.scratch_bytes = at
-        cut.n_tiles = problem.N * job.n_blocks * job.n_row_tiles * job.n_column_tiles
-        tile_cycles = 300 + rows * columns * (job.kh * job.kw * 1.2 + 6)
+        cut.n_tiles = (problem.N * job.n_block_tiles * job.n_row_tiles * job.n_column_tiles)
         cut.workers = min(workers, cut.n_tiles,
                           int(cut.n_tiles * tile_cycles / CYCLES_PER_THREAD) + 1)
         cut.tile_seconds = tile_cycles / CYCLES_PER_SECOND
@@ -292,9 +387,13 @@ cdef class Depthwise(Tiled):
         job.y = image_of(y, y.ndim, self.problem.channels_last, 0)
         job.w = weights_of(w, w.ndim, 0)
         job.bias = NULL if bias is None else <const char *> PyArray_DATA(<ndarray> bias)
-        job.has_planes = (self.loads_as_computed and self.stores_as_computed
-                          and job.x.w == item and job.x.c % item == 0)
-        job.direct_stores = (self.stores_as_computed and job.y.c == item
-                             and job.y.h % item == 0 and job.y.w % item == 0)
+        if self.loads_as_computed and job.x.c % item == job.x.h % item == job.x.w % item == 0:
+            job.has_planes = job.x.w == item
+            job.has_pixels = job.x.c == item
+            job.is_dense = job.x.h == self.problem.W * item
+        if self.stores_as_computed and job.y.c % item == job.y.h % item == job.y.w % item == 0:
+            job.to_planes = job.y.w == item
+            job.to_pixels = job.y.c == item
+        job.direct_weights = PyArray_IS_C_CONTIGUOUS(w) and self.weights_as_computed
         return parallel_for(run_tile, &job, cut.n_tiles, cut.workers, cut.scratch_bytes,
                             cut.tile_seconds)

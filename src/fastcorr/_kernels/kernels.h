@@ -46,7 +46,7 @@
 #define FC_STENCIL_TALL_ROWS 6   /* and of a tall one: more sums for each load, for higher kernels */
 #define FC_STENCIL_MAX_HEIGHT 7  /* kernel heights with a stencil of their own; 0 is any height of a block's rows and more */
 #define FC_STENCIL_MAX_VECTORS 4
-#define FC_DEPTHWISE_PIXELS 8
+#define FC_DEPTHWISE_PIXELS 8    /* neighbouring outputs in registers */
 #define FC_TAPS_ROWS 4           /* rows of dy that share the vectors of x */
 #define FC_TAPS_MAX_HEIGHT 7
 #define FC_TAPS_MAX_WIDTH 5
@@ -100,12 +100,29 @@ typedef void (*fc_stencil_fn)(ptrdiff_t n_down, ptrdiff_t n_across, ptrdiff_t la
                               const ptrdiff_t *column, const void *w, ptrdiff_t ldw,
                               const void *bias, void *c, ptrdiff_t ldc, int accumulate);
 
-/* Blocks of FC_DEPTHWISE_PIXELS pixels of `lanes` channels that lie side by side, each under a kernel
- * of its own; w is [k][lanes]:
- * y[to[p] + c] = bias[c] + sum over k of w[k * lanes + c] * x[at[p] + tap[k] + c] */
-typedef void (*fc_depthwise_fn)(ptrdiff_t n_blocks, ptrdiff_t k, const void *x, const ptrdiff_t *at,
-                                const ptrdiff_t *tap, const void *w, const void *bias, void *y,
-                                const ptrdiff_t *to);
+/* n_rows x n_columns outputs of `lanes` channels that lie side by side, each under a kernel of its
+ * own; w is [kh][kw][lanes]:
+ * y[r * y_row + j * y_pixel + c] = bias[c] + sum over ky, kx of w[(ky * kw + kx) * lanes + c]
+ *                           * x[r * x_row + j * x_pixel + ky * tap_row + kx * tap_pixel + c] */
+typedef struct {
+    ptrdiff_t n_rows, n_columns, kh, kw;
+    ptrdiff_t x_row, x_pixel, tap_row, tap_pixel, y_row, y_pixel;
+} fc_depthwise_t;
+typedef void (*fc_depthwise_fn)(const fc_depthwise_t *shape, const void *x, const void *w,
+                                const void *bias, void *y);
+
+/* From planes of up to `lanes` channels to pixels of `lanes` channels, zeros behind the last one:
+ * dst[to[p] + c] = src[c * channel_step + p] */
+typedef void (*fc_interleave_fn)(ptrdiff_t n_channels, ptrdiff_t n_pixels, const void *src,
+                                 ptrdiff_t channel_step, void *dst, const ptrdiff_t *to);
+
+/* And back: dst[c * channel_step + p] = src[p * lanes + c] */
+typedef void (*fc_deinterleave_fn)(ptrdiff_t n_channels, ptrdiff_t n_pixels, const void *src,
+                                   void *dst, ptrdiff_t channel_step);
+
+/* Up to `lanes` channels: dst[p * dst_step + c] = src[p * src_step + c] */
+typedef void (*fc_copy_pixels_fn)(ptrdiff_t n_channels, ptrdiff_t n_pixels, const void *src,
+                                  ptrdiff_t src_step, void *dst, ptrdiff_t dst_step);
 
 /* n_rows x (n_vectors * lanes) outputs of one row of k taps,
  * fir          c[r * ldc + j] (+)= sum over t of w[t] * x[r * pitch + j + t], up to one vector read beyond
@@ -186,6 +203,9 @@ typedef struct {
     fc_stencil_fn stencil[2][FC_STENCIL_MAX_HEIGHT + 1][FC_STENCIL_MAX_VECTORS + 1];
     fc_stencil_fn tall_stencil[2][FC_STENCIL_MAX_HEIGHT + 1][FC_STENCIL_MAX_VECTORS + 1];
     fc_depthwise_fn depthwise;
+    fc_interleave_fn interleave;
+    fc_deinterleave_fn deinterleave;
+    fc_copy_pixels_fn copy_pixels;
     fc_fir_fn fir, fir_columns;
     fc_dot_fn dot[FC_DOT_MAX_PIXELS + 1];                  /* [pixels] */
     fc_taps_fn taps[FC_TAPS_MAX_HEIGHT + 1][FC_TAPS_MAX_WIDTH + 1]; /* NULL where there is none */

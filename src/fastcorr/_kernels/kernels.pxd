@@ -10,7 +10,6 @@ cdef extern from "kernels.h" nogil:
         FC_STENCIL_TALL_ROWS
         FC_STENCIL_MAX_HEIGHT
         FC_STENCIL_MAX_VECTORS
-        FC_DEPTHWISE_PIXELS
         FC_TAPS_ROWS
         FC_TAPS_MAX_HEIGHT
         FC_TAPS_MAX_WIDTH
@@ -48,9 +47,21 @@ cdef extern from "kernels.h" nogil:
         Py_ssize_t, Py_ssize_t, Py_ssize_t, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
         const Py_ssize_t *, const void *, Py_ssize_t, const void *, void *, Py_ssize_t, int
     ) noexcept nogil
+    ctypedef struct fc_depthwise_t:
+        Py_ssize_t n_rows, n_columns, kh, kw
+        Py_ssize_t x_row, x_pixel, tap_row, tap_pixel, y_row, y_pixel
+
     ctypedef void (*fc_depthwise_fn)(
-        Py_ssize_t, Py_ssize_t, const void *, const Py_ssize_t *, const Py_ssize_t *, const void *,
-        const void *, void *, const Py_ssize_t *
+        const fc_depthwise_t *, const void *, const void *, const void *, void *
+    ) noexcept nogil
+    ctypedef void (*fc_interleave_fn)(
+        Py_ssize_t, Py_ssize_t, const void *, Py_ssize_t, void *, const Py_ssize_t *
+    ) noexcept nogil
+    ctypedef void (*fc_deinterleave_fn)(
+        Py_ssize_t, Py_ssize_t, const void *, void *, Py_ssize_t
+    ) noexcept nogil
+    ctypedef void (*fc_copy_pixels_fn)(
+        Py_ssize_t, Py_ssize_t, const void *, Py_ssize_t, void *, Py_ssize_t
     ) noexcept nogil
     ctypedef void (*fc_fir_fn)(
         Py_ssize_t, Py_ssize_t, const void *, Py_ssize_t, Py_ssize_t, const void *, void *,
@@ -99,6 +110,9 @@ cdef extern from "kernels.h" nogil:
         fc_stencil_fn stencil[2][8][5]
         fc_stencil_fn tall_stencil[2][8][5]
         fc_depthwise_fn depthwise
+        fc_interleave_fn interleave
+        fc_deinterleave_fn deinterleave
+        fc_copy_pixels_fn copy_pixels
         fc_fir_fn fir, fir_columns
         fc_dot_fn dot[5]
         fc_taps_fn taps[8][6]
