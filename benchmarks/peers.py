@@ -5,7 +5,8 @@ Decides how each library is called: as its users call it, with everything that c
 (model, weights, tensors) done in ``prepare``. Libraries are imported in ``__init__``, so only
 inside the worker. Knows nothing of timing. ``supports`` says whether a library computes exactly
 the same numbers; ``prepare`` returns a call without arguments, ``to_numpy`` its result as corr2d
-would return it.
+would return it. A library without SIMD has ``gflops``, about its speed, by which compare.py skips
+what would take too long.
 """
 
 from __future__ import annotations
@@ -13,12 +14,26 @@ from __future__ import annotations
 import os
 from functools import partial
 
-# Libraries without SIMD take the cases that they finish in about two seconds (1 to 2 GFLOP/s).
-PATIENCE_FLOPS = 2.5e9
+import numpy as np
 
 
-class Fastcorr:
+class Library:
+    """What holds unless a class says otherwise."""
+
+    gflops = None
+    has_gradients = False
+
+    @staticmethod
+    def supports(case):
+        return case.mode is None
+
+    def to_numpy(self, case, y):
+        return y
+
+
+class Fastcorr(Library):
     name = "fastcorr"
+    has_gradients = True
 
     def __init__(self, threads):
         os.environ["FASTCORR_NUM_THREADS"] = str(threads)  # read at import
@@ -35,8 +50,8 @@ class Fastcorr:
 
     def prepare(self, case, x, w):
         keywords = case.keywords | self.steer
-        if case.group == "filters":
-            return partial(self.module.correlate2d, x, w, "same", **self.steer)
+        if case.mode is not None:
+            return partial(self.module.correlate2d, x, w, case.mode, case.boundary, **self.steer)
         if case.of == "dx":
             return partial(self.module.corr2d_grad_input, case.dy(), w, x.shape, **keywords)
         if case.of == "dw":
@@ -69,8 +84,31 @@ class Fastcorr:
         return dispatch.active_isa()
 
 
-class Torch:
+class Bank(Fastcorr):
+    """FilterBank: the kernels are prepared once, as ONNX Runtime's."""
+
+    name = "filterbank"
+    has_gradients = False
+
+    def __init__(self, threads):
+        super().__init__(threads)
+        if not hasattr(self.module, "FilterBank"):
+            raise ImportError("this version has no FilterBank")
+
+    supports = Library.supports
+
+    def prepare(self, case, x, w):
+        w = w[None, None] if case.is_single else w
+        x = x.reshape(case.x4_shape) if case.is_single else x
+        return partial(self.module.FilterBank(w, **case.keywords, **self.steer), x)
+
+    def to_numpy(self, case, y):
+        return y[0, 0] if case.is_single else y
+
+
+class Torch(Library):
     name = "torch"
+    has_gradients = True
 
     def __init__(self, threads):
         import torch
@@ -79,10 +117,6 @@ class Torch:
         self.version = torch.__version__
         torch.set_num_threads(threads)
         torch.set_grad_enabled(False)  # torch.no_grad() for the whole process
-
-    @staticmethod
-    def supports(case):
-        return case.group != "filters"
 
     def prepare(self, case, x, w):
         torch = self.module
@@ -117,7 +151,7 @@ class Torch:
         return (y[0, 0] if case.is_single else y).numpy()
 
 
-class OnnxRuntime:
+class OnnxRuntime(Library):
     name = "onnxruntime"
 
     def __init__(self, threads):
@@ -131,7 +165,7 @@ class OnnxRuntime:
     @staticmethod
     def supports(case):
         # its CPU Conv has no float64
-        return case.dtype == "float32" and case.group != "filters"
+        return case.dtype == "float32" and case.mode is None
 
     def prepare(self, case, x, w):
         """A model whose weights are an initializer: the session packs them once."""
@@ -176,8 +210,8 @@ class OnnxRuntime:
         return y[0][0, 0] if case.is_single else y[0]
 
 
-class OpenCV:
-    """filter2D: one image and one odd kernel, same size."""
+class OpenCV(Library):
+    """filter2D: one image and one odd kernel, same size; a bank is a list of calls."""
 
     name = "opencv"
 
@@ -190,16 +224,28 @@ class OpenCV:
 
     @staticmethod
     def supports(case):
-        kh, kw = case.w_shape[-2:]
-        same = (kh % 2, kw % 2) == (1, 1) and case.padding == (kh // 2, kw // 2)
-        return case.is_single and same and case.stride == case.dilation == 1
+        planes = case.is_single or (case.group == "banks" and case.x4_shape[1] == 1)
+        return (
+            planes
+            and _is_same(case)
+            and case.stride == case.dilation == 1
+            and case.boundary != "wrap"
+        )
+
+    def _options(self, case):
+        borders = {"fill": self.module.BORDER_CONSTANT, "symm": self.module.BORDER_REFLECT}
+        depth = {"float32": self.module.CV_32F, "float64": self.module.CV_64F}[case.dtype]
+        return depth, {"borderType": borders[case.boundary]}  # BORDER_CONSTANT is zero
 
     def prepare(self, case, x, w):
-        border = self.module.BORDER_CONSTANT  # its constant is zero
-        return partial(self.module.filter2D, x, -1, w, borderType=border)
+        depth, options = self._options(case)
+        if case.is_single:
+            return partial(self.module.filter2D, x, depth, w, **options)
+        calls = [partial(self.module.filter2D, x[0, 0], depth, k[0], **options) for k in w]
+        return lambda: [call() for call in calls]
 
     def to_numpy(self, case, y):
-        return y
+        return y if case.is_single else np.stack(y)[None]
 
 
 class OpenCVSeparable(OpenCV):
@@ -209,18 +255,19 @@ class OpenCVSeparable(OpenCV):
 
     @staticmethod
     def supports(case):
-        return case.group == "filters" and case.is_gaussian
+        return case.data == "gauss"
 
     def prepare(self, case, x, w):
         column, row = case.factors()
-        border = self.module.BORDER_CONSTANT
-        return partial(self.module.sepFilter2D, x, -1, row, column, borderType=border)
+        depth, options = self._options(case)
+        return partial(self.module.sepFilter2D, x, depth, row, column, **options)
 
 
-class SciPy:
+class SciPy(Library):
     """correlate2d: one image and one kernel, one thread, no SIMD."""
 
     name = "scipy"
+    gflops = 1.2
 
     def __init__(self, threads):
         import scipy
@@ -231,24 +278,19 @@ class SciPy:
 
     @staticmethod
     def supports(case):
-        small = case.is_single and case.flops <= (
-            PATIENCE_FLOPS if case.group == "filters" else 1e7
-        )
-        same = all(p == k // 2 and k % 2 for p, k in zip(case.padding, case.w_shape, strict=False))
-        return small and (same or case.padding == (0, 0)) and case.stride == case.dilation == 1
+        plain = case.is_single and case.stride == case.dilation == 1
+        return plain and (case.mode is not None or _layer_mode(case) is not None)
 
     def prepare(self, case, x, w):
-        mode = "valid" if case.padding == (0, 0) else "same"
-        return partial(self.module.correlate2d, x, w, mode)
-
-    def to_numpy(self, case, y):
-        return y
+        mode = _layer_mode(case) if case.mode is None else case.mode
+        return partial(self.module.correlate2d, x, w, mode, case.boundary)
 
 
 class SciPyFFT(SciPy):
-    """fftconvolve with the flipped kernel."""
+    """fftconvolve with the flipped kernel, around a padded image where the boundary is not zero."""
 
     name = "fftconvolve"
+    gflops = None
 
     def __init__(self, threads):
         super().__init__(threads)
@@ -258,10 +300,19 @@ class SciPyFFT(SciPy):
 
     @staticmethod
     def supports(case):
-        return case.group == "filters"
+        return case.mode is not None or case.group == "banks"
 
     def prepare(self, case, x, w):
-        return partial(getattr(self.module, self.name), x, w[::-1, ::-1], "same")
+        convolve, flipped = getattr(self.module, self.name), w[..., ::-1, ::-1]
+        if case.mode is None:  # every pair of an image and a kernel, summed
+            return lambda: convolve(x[:, None], flipped[None], "same", axes=(-2, -1)).sum(2)
+        if case.boundary == "fill":
+            return partial(convolve, x, flipped, case.mode)
+        mode = {"wrap": "wrap", "symm": "symmetric"}[case.boundary]
+        return lambda: convolve(np.pad(x, case.pads, mode), flipped, "valid")
+
+    def to_numpy(self, case, y):
+        return y.astype(case.dtype, copy=False)  # of integer images it makes float64
 
 
 class SciPyOverlapAdd(SciPyFFT):
@@ -269,11 +320,32 @@ class SciPyOverlapAdd(SciPyFFT):
 
     name = "oaconvolve"
 
+    @staticmethod
+    def supports(case):
+        return SciPyFFT.supports(case) and case.group != "whole"  # there it calls fftconvolve
 
-class NDImage:
+
+class SciPyCircular(SciPyFFT):
+    """The circular correlation of two images of one size, as the theorem has it."""
+
+    name = "rfft2"
+
+    @staticmethod
+    def supports(case):
+        return case.boundary == "wrap" and case.x_shape == case.w_shape
+
+    def prepare(self, case, x, w):
+        from scipy.fft import irfft2, rfft2
+
+        shift = [before for before, _ in case.pads]
+        return lambda: np.roll(irfft2(rfft2(x) * rfft2(w).conj(), x.shape), shift, (0, 1))
+
+
+class NDImage(Library):
     """ndimage.correlate: one thread, no SIMD."""
 
     name = "ndimage"
+    gflops = 1.8
 
     def __init__(self, threads):
         import scipy
@@ -284,19 +356,28 @@ class NDImage:
 
     @staticmethod
     def supports(case):
-        return case.group == "filters" and case.flops <= PATIENCE_FLOPS
+        return case.mode == "same" and all(k % 2 for k in case.w_shape)
 
     def prepare(self, case, x, w):
-        return partial(self.module.correlate, x, w, mode="constant")
+        mode = {"fill": "constant", "wrap": "wrap", "symm": "reflect"}[case.boundary]
+        return partial(self.module.correlate, x, w, output=case.dtype, mode=mode)
 
-    def to_numpy(self, case, y):
-        return y
+
+def _is_same(case):
+    """Whether y has the size of x, and the middle of an odd kernel lies above each pixel."""
+    pairs = zip(case.w_shape[-2:], case.pads, strict=True)
+    return all(k % 2 and p == (k // 2, k // 2) for k, p in pairs)
+
+
+def _layer_mode(case):
+    """SciPy's name of the padding of a layer, None if there is none."""
+    return "valid" if case.padding == (0, 0) else "same" if _is_same(case) else None
 
 
 LIBRARIES = {
     cls.name: cls
     for cls in (
-        Fastcorr, Torch, OnnxRuntime, OpenCV, OpenCVSeparable, SciPy, SciPyFFT, SciPyOverlapAdd,
-        NDImage,
+        Fastcorr, Bank, Torch, OnnxRuntime, OpenCV, OpenCVSeparable, SciPy, SciPyFFT,
+        SciPyOverlapAdd, SciPyCircular, NDImage,
     )
 }  # fmt: skip
