@@ -304,14 +304,15 @@ class SciPyFFT(SciPy):
 
     def prepare(self, case, x, w):
         convolve, flipped = getattr(self.module, self.name), w[..., ::-1, ::-1]
-        if case.mode is None:  # every pair of an image and a kernel, summed
-            return lambda: convolve(x[:, None], flipped[None], "same", axes=(-2, -1)).sum(2)
+        if case.mode is None:  # a kernel after the other
+            return lambda: [convolve(x, k[None], "same", axes=(-2, -1)).sum(1) for k in flipped]
         if case.boundary == "fill":
             return partial(convolve, x, flipped, case.mode)
         mode = {"wrap": "wrap", "symm": "symmetric"}[case.boundary]
         return lambda: convolve(np.pad(x, case.pads, mode), flipped, "valid")
 
     def to_numpy(self, case, y):
+        y = np.stack(y, axis=1) if isinstance(y, list) else y
         return y.astype(case.dtype, copy=False)  # of integer images it makes float64
 
 
