@@ -15,7 +15,7 @@ from layouts import LAYOUTS
 
 import fastcorr
 from fastcorr import _plan
-from fastcorr._algorithms import winograd
+from fastcorr._algorithms import winograd_guard
 
 pytestmark = pytest.mark.kernels
 
@@ -196,8 +196,8 @@ def test_near_underflow_as_the_definition(spoil):
 @pytest.fixture
 def no_guard(monkeypatch):
     """Plans made without the guard's two bounds; forgotten afterwards."""
-    monkeypatch.setattr(winograd, "MIN_TERMS", 1e-30)
-    monkeypatch.setattr(winograd, "MIN_SHARE", 0.0)
+    monkeypatch.setattr(winograd_guard, "MIN_TERMS", 1e-30)
+    monkeypatch.setattr(winograd_guard, "MIN_SHARE", 0.0)
     _plan.plan_for.cache_clear()
     yield
     _plan.plan_for.cache_clear()

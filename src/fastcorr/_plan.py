@@ -34,7 +34,16 @@ from typing import NamedTuple
 import numpy as np
 
 from fastcorr import _costs
-from fastcorr._algorithms import depthwise, fft, gemm, generic, separable, stencil, winograd
+from fastcorr._algorithms import (
+    depthwise,
+    fft,
+    gemm,
+    generic,
+    separable,
+    stencil,
+    winograd,
+    winograd_cuts,
+)
 from fastcorr._algorithms.arrays import place, placed
 from fastcorr._kernels.dispatch import compute_dtype, is_kernel_dtype
 from fastcorr._padding import margins_of
@@ -90,7 +99,7 @@ ALGORITHMS = (
     ),
     Algorithm(
         "winograd", "winograd", "3 x 3 at stride 1: fewer products of transformed tiles",
-        winograd.unsupported, winograd.seconds, winograd.Winograd,
+        winograd_cuts.unsupported, winograd_cuts.seconds, winograd.Winograd,
     ),
     Algorithm(
         "fft", "fft", "large kernels: transforms of overlapping tiles",

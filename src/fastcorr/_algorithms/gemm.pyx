@@ -36,38 +36,13 @@ from fastcorr._kernels.kernels cimport (
     FC_DOT_MAX_PIXELS, FC_GEMM_MAX_ROWS, FC_GEMM_MAX_VECTORS, fc_kernels_t, fc_run_t, fc_window_t,
 )
 
+from fastcorr._algorithms.gemm_cuts import (
+    CYCLES_PER_SECOND, CYCLES_PER_THREAD, PANEL_BYTES, WINDOW_BYTES, Product, best_cut, chunk_of,
+)
 from fastcorr._algorithms.layout import axis_layout
 from fastcorr._kernels.dispatch import active_isa, element_code, is_kernel_dtype
 
 import_array()
-
-# Terms of a sum per chunk: a panel of 160 KB at most. A kernel of one tap reuses nothing in the
-# window: half as many terms leave room for whole images.
-K_CHUNK = 1280
-K_CHUNK_OF_ONE_TAP = 640
-# Bytes per thread, so that a window, its panels and the block of weights stay in a 1 MB cache.
-WINDOW_BYTES = 512 * 1024
-PANEL_BYTES = 384 * 1024
-ACC_BYTES = 384 * 1024
-
-# Rows of w in one set of a cache of 8 ways; with 14 of them a 1x1 layer of 1024 channels ran at 60
-# instead of 106 GFLOP/s (EPYC 9004, AVX-512, 2026-11).
-MAX_COLLIDING_ROWS = 9
-
-# Cost model, in cycles of one vector multiply-add (EPYC 9004, AVX-512, 2026-11; the choice it makes
-# is flat around the best, so other processors are served as well).
-CYCLES_PER_STAGED_VECTOR = 8.0   # mostly waiting for x
-CYCLES_PER_STAGED_ROW = 20.0
-WEIGHT_BYTES_PER_CYCLE = 16.0
-CYCLES_PER_PACKED_VECTOR = 2.0
-CYCLES_PER_PACKED_RUN = 4.0
-CYCLES_PER_STORED_VECTOR = 3.0
-CYCLES_PER_CALL = 60.0
-CYCLES_PER_SUM = 10.0
-CYCLES_PER_TILE = 500.0
-CYCLES_PER_THREAD = 100e3       # less work than this does not pay for waking a thread
-CYCLES_PER_SECOND = 2e9
-MAX_TILE_CYCLES = 50e6          # Ctrl-C waits for a tile
 
 
 def unsupported(problem):
@@ -451,53 +426,6 @@ cdef class Cut(TiledCut):
             f"tail {job.tail}, {self.workers} threads>")
 
 
-def panel_cycles(rows, nv):
-    """Cycles per term of k for a block of rows and nv vectors of pixels.
-
-    Multiply-adds bound the large blocks; loads and latency the small ones.
-    """
-    loads = 1.5 * nv + 0.6 * rows + 1
-    return max(rows * nv, loads, 8) + 0.05 * loads
-
-
-def block_choices(m, gemm_rows, rows_collide):
-    """(vectors per panel, blocks that the m output channels are cut into): the good ones."""
-    choices = {}
-    for nv in range(1, FC_GEMM_MAX_VECTORS + 1):
-        if gemm_rows[nv] == 0:
-            continue
-        n_blocks = ceil_div(
-            m, min(gemm_rows[nv], MAX_COLLIDING_ROWS) if rows_collide else gemm_rows[nv])
-        choices[nv, n_blocks] = panel_cycles(m / n_blocks, nv) * n_blocks / nv
-    best = min(choices.values())
-    return [choice for choice, cycles in choices.items() if cycles <= 1.1 * best]
-
-
-def chunk_of(channels, kh, kw, k_parts):
-    """(channels, ky, kx) of a chunk of about K_CHUNK terms: whole channels, rows or columns."""
-    limit = K_CHUNK_OF_ONE_TAP if kh * kw == 1 else K_CHUNK
-
-    def piece(n, weight):
-        return ceil_div(n, ceil_div(n * weight, limit))
-
-    if kh * kw * k_parts <= K_CHUNK:
-        return piece(channels, kh * kw * k_parts), kh, kw
-    if kw * k_parts <= K_CHUNK:
-        return 1, piece(kh, kw * k_parts), kw
-    return 1, 1, piece(kw, k_parts)
-
-
-def even_pieces(n):
-    """Sizes that cut n into 1, 2, 3, ... even pieces, down to 1; fewer of the small ones."""
-    sizes, count = [n], 1
-    while sizes[-1] > 1:
-        count = count + 1 if count < 8 else count * 5 // 4
-        size = max(ceil_div(n, count), 1)
-        if size < sizes[-1]:
-            sizes.append(size)
-    return sizes
-
-
 cdef class Weights:
     """w as the kernels read it: numbers of the compute type, rows that spread over the cache."""
 
@@ -538,33 +466,18 @@ cdef class Gemm(Tiled):
                         * ceil_div(job.kh, job.chunk_kh) * ceil_div(job.kw, job.chunk_kw))
 
     def _make_cut(self, int workers):
-        """Compare some cuts by the cost model; none of them changes the result."""
+        """The cheapest one by the cost model; none of them changes the result."""
         cdef job_t *job = &self.base
         cdef const fc_kernels_t *kernel = kernels(self.compute)
-        cdef Py_ssize_t item = kernel.item_bytes
-        tail = self._tail(kernel)
-        best = None
-        for nv, n_blocks in block_choices(job.m, kernel.gemm_rows, self._rows_collide(item)):
-            nr = nv * kernel.lanes
-            for columns in self._column_sizes(item, nr):
-                layout_x = axis_layout(columns, job.chunk_kw, job.stride_x, job.dilation_x)
-                for rows in (job.oh,) if tail else even_pieces(job.oh):
-                    layout_y = axis_layout(rows, job.chunk_kh, job.stride_y, job.dilation_y)
-                    window = self._window_bytes(layout_y, layout_x, item)
-                    if window > WINDOW_BYTES and (rows > 1 or columns > nr):
-                        continue
-                    several = {1}
-                    if rows == job.oh and columns == job.ow and not tail:
-                        several = {n for n in (1, 2, 4, 8, 16)
-                                   if n == 1 or n <= job.n_images and n * window <= WINDOW_BYTES}
-                    for images in several:
-                        ways = ("flat", "by_row", "packed")
-                        for way in ways if images == 1 and not tail else ("packed",):
-                            cut = self._candidate(kernel, workers, nv, n_blocks, images, rows,
-                                                  columns, layout_y, layout_x, way, tail)
-                            if best is None or cut[0] < best[0]:
-                                best = cut
-        return self._make(kernel, workers, best)
+        product = Product(
+            job.groups, job.m, job.channels, job.kh, job.kw, job.k_parts, job.n_images, job.oh,
+            job.ow, self.problem.stride, self.problem.dilation,
+            (job.chunk_channels, job.chunk_kh, job.chunk_kw), job.n_chunks,
+            self._rows_collide(kernel.item_bytes), 0,
+            tuple(kernel.gemm_rows[nv] for nv in range(FC_GEMM_MAX_VECTORS + 1)), kernel.lanes,
+            kernel.item_bytes)
+        product = product._replace(tail=self._tail(product))
+        return self._make(kernel, workers, product.tail, best_cut(product, workers))
 
     def _rows_collide(self, Py_ssize_t item):
         """Whether rows of w meet in one set of a first-level cache, being 4096 bytes apart."""
@@ -573,97 +486,26 @@ cdef class Gemm(Tiled):
         residue = self.base.channels * self.base.kh * self.base.kw * item % 4096
         return residue < 64 or residue > 4032
 
-    def _window_bytes(self, layout_y, layout_x, Py_ssize_t item):
-        cdef job_t *job = &self.base
-        return (len(layout_y.starts) * layout_y.length * len(layout_x.starts) * layout_x.length
-                * job.chunk_channels * job.k_parts * item)
-
-    cdef Py_ssize_t _tail(self, const fc_kernels_t *kernel):
+    def _tail(self, product):
         """Pixels of a small image to take from its last, nearly empty vector.
 
         They are summed in another order than the others, so this must not depend on the cut.
         """
         cdef job_t *job = &self.base
-        cdef Py_ssize_t tail = job.oh * job.ow % kernel.lanes
-        if (tail == 0 or tail > FC_DOT_MAX_PIXELS or job.oh * job.ow > 32 * kernel.lanes
-                or job.channels * job.kh * job.kw < 16 * kernel.lanes):
+        cdef Py_ssize_t lanes = product.lanes, tail = job.oh * job.ow % lanes
+        if (tail == 0 or tail > FC_DOT_MAX_PIXELS or job.oh * job.ow > 32 * lanes
+                or job.channels * job.kh * job.kw < 16 * lanes):
             return 0
         layout_y = axis_layout(job.oh, job.chunk_kh, job.stride_y, job.dilation_y)
         layout_x = axis_layout(job.ow, job.chunk_kw, job.stride_x, job.dilation_x)
-        fits = self._window_bytes(layout_y, layout_x, kernel.item_bytes) < WINDOW_BYTES
-        return tail if fits else 0
+        return tail if product.window_bytes(layout_y, layout_x) < WINDOW_BYTES else 0
 
-    def _column_sizes(self, Py_ssize_t item, Py_ssize_t nr):
-        """Whole rows, or pieces of whole panels where a tile of whole rows is too large."""
-        cdef job_t *job = &self.base
-        k = job.channels * job.kh * job.kw * job.k_parts
-        sizes = [job.ow]
-        while sizes[-1] > nr:
-            row = axis_layout(sizes[-1], job.chunk_kw, job.stride_x, job.dilation_x)
-            window = (row.length * len(row.starts) * job.chunk_kh * item
-                      * job.chunk_channels * job.k_parts)
-            cycles = k * sizes[-1] / nr * FC_GEMM_MAX_ROWS * FC_GEMM_MAX_VECTORS
-            if window < WINDOW_BYTES // 2 and cycles < MAX_TILE_CYCLES:
-                break
-            sizes.append(max((sizes[-1] // 2 + nr - 1) // nr * nr, nr))
-        return sizes
-
-    cdef object _candidate(self, const fc_kernels_t *kernel, int workers, nv, n_blocks, images,
-                           rows, columns, layout_y, layout_x, way, tail):
-        """(cycles, ...) of the best split along channels."""
-        cdef job_t *job = &self.base
-        lanes, item = kernel.lanes, kernel.item_bytes
-        pitch = layout_x.length
-        if way == "packed":
-            vectors = ceil_div(images * rows * columns - tail, lanes)
-            runs = images * rows + vectors / nv
-        elif way == "flat":
-            vectors = ceil_div((rows - 1) * pitch + columns, lanes)
-        else:
-            vectors = rows * ceil_div(columns, lanes)
-        k = job.channels * job.kh * job.kw * job.k_parts
-        planes = len(layout_y.starts) * len(layout_x.starts) * job.channels * job.k_parts
-        staging = images * planes * layout_y.length * (
-            CYCLES_PER_STAGED_ROW + CYCLES_PER_STAGED_VECTOR * pitch / lanes)
-        staging *= ceil_div(job.kh, job.chunk_kh) * ceil_div(job.kw, job.chunk_kw)
-        if way == "packed":
-            staging += k * (CYCLES_PER_PACKED_VECTOR * vectors + CYCLES_PER_PACKED_RUN * runs)
-        block = job.m / n_blocks
-        panels = vectors // nv * panel_cycles(block, nv)
-        if vectors % nv:
-            panels += panel_cycles(block, vectors % nv)
-        groups = 1
-        if way == "packed":
-            groups = max(1, vectors * lanes * min(k, K_CHUNK) * item // PANEL_BYTES)
-        weights = job.m / n_blocks * k * item / WEIGHT_BYTES_PER_CYCLE * groups
-        block_cycles = (weights + panels * (k + job.n_chunks)
-                        + CYCLES_PER_STORED_VECTOR * vectors * block
-                        + CYCLES_PER_CALL * job.n_chunks * vectors / nv
-                        + tail * block * (1.3 * k / lanes + CYCLES_PER_SUM))
-        n_tiles = (job.groups * ceil_div(job.n_images, images) * ceil_div(job.oh, rows)
-                   * ceil_div(job.ow, columns))
-        acc_vectors = 0 if job.n_chunks == 1 else vectors + nv
-        best = None
-        for blocks in even_pieces(n_blocks):
-            acc = acc_vectors * lanes * item * ceil_div(job.m * blocks, n_blocks)
-            if blocks > 1 and acc > ACC_BYTES:
-                continue
-            tile = CYCLES_PER_TILE + staging + blocks * block_cycles
-            # Equal tiles in waves; a little for the last thread to finish on a busy machine.
-            waves = ceil_div(n_tiles * ceil_div(n_blocks, blocks), workers)
-            waves += 0.02 if workers > 1 else 0
-            cycles = tile * waves * max(1, tile / MAX_TILE_CYCLES)
-            if best is None or cycles < best[0]:
-                best = (cycles, tile, nv, n_blocks, blocks, images, rows, columns, layout_y,
-                        layout_x, way, tail)
-        return best
-
-    cdef Cut _make(self, const fc_kernels_t *kernel, int workers, best):
+    cdef Cut _make(self, const fc_kernels_t *kernel, int workers, Py_ssize_t tail, choice):
         cdef Cut cut = Cut.__new__(Cut)
         cdef job_t *job = &cut.job
         cdef Py_ssize_t item = kernel.item_bytes, lanes = kernel.lanes, at = 0, k, vectors, nr
-        (_, tile_cycles, nv, n_blocks, blocks, images, rows, columns, layout_y, layout_x, way,
-         tail) = best
+        (_, tile_cycles, nv, n_blocks, blocks, images, rows, columns, layout_y, layout_x,
+         way) = choice
         nr = nv * lanes
         job[0] = self.base
         job.kernel = kernel

@@ -44,7 +44,7 @@ from fastcorr._kernels.kernels cimport (
     fc_pack_fn, fc_run_t, fc_window_t,
 )
 
-from fastcorr._algorithms.gemm import even_pieces, panel_cycles
+from fastcorr._algorithms.gemm_cuts import even_pieces, panel_cycles
 from fastcorr._algorithms.layout import AxisLayout, axis_layout
 from fastcorr._kernels.dispatch import (
     active_isa, compute_dtype, element_code, is_kernel_dtype,

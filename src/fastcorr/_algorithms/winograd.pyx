@@ -15,21 +15,7 @@ weights: at each point a matrix product over the channels (winograd.inc has the 
         for panel                                   fc_winograd_output, fc_store
       redo the tiles that the guard has found       the definition: fc_pack, fc_gemm
 
-A tile mixes its inputs before it multiplies them, and its weights likewise, so an output inherits
-rounding errors in proportion to the largest products of its tile instead of to its own. The guard
-keeps this harmless. For each tile and each 128 channels it estimates the sum of |x| |w| of every
-output as if channels were exchangeable,
-
-    sum over the nine taps of  (sum over c of |x|) * (sum over c of |w|) / channels,
-
-w scaled to a largest |w| of 1 and the tap taken from the output channel that has least of it. This
-has to be MIN_TERMS times the largest |x| of the tile, and MIN_SHARE of what the tile's average x
-would give; the latter for each 32 channels, too. Outputs with two of three rows or columns in a
-constant padding are found by their place alone. So a star, an edge of what was dark, NaN and Inf,
-numbers that would overflow or underflow between the transforms: all those tiles are computed by
-definition, and everything is if w alone rules the rest out. This is no proof: it cannot see that w
-is small in just those few of 32 channels in which x is large beside an output. The bound there is
-that of the algorithm, about 10 u times the largest (|x| * |w|) that x and w of those sizes allow.
+winograd_guard decides which tiles are redone, winograd_cuts how the work is cut.
 
 The result of a tile depends on its inputs and w alone: not on how tiles are cut into blocks, nor on
 the other images.
@@ -45,73 +31,25 @@ from fastcorr._algorithms.operands cimport aligned, image_of, image_t, is_comput
 from fastcorr._algorithms.parallel cimport parallel_for, whole_lines
 from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
 from fastcorr._algorithms.window cimport axis_of, axis_t, ceil_div, interior, positions
+from fastcorr._algorithms.winograd_guard cimport (
+    Bounds, bounds_of, guard_of, guard_t, mark_padding, part_start, sum_row,
+)
 from fastcorr._kernels.dispatch cimport kernels
 from fastcorr._kernels.kernels cimport (
     FC_GEMM_MAX_VECTORS, fc_kernels_t, fc_run_t, fc_window_t,
 )
 
-from fastcorr._algorithms.gemm import Gemm, block_choices, even_pieces, panel_cycles
-from fastcorr._kernels.dispatch import (
-    active_isa, compute_dtype, element_code, is_kernel_dtype,
+from fastcorr._algorithms.gemm import Gemm
+from fastcorr._algorithms.winograd_cuts import (
+    CYCLES_PER_SECOND, CYCLES_PER_THREAD, KEPT_BYTES, candidates, n_chunks_of, tile_size,
+    transformed_bytes,
 )
+from fastcorr._kernels.dispatch import active_isa, compute_dtype, element_code
 
 import_array()
 
-# With fewer, an output may have few terms of its own beside the tile's: at the corner of a padded
-# image and 16 channels, random normal numbers gave errors up to 20 u (|x| * |w|).
-MIN_CHANNELS = 32
-# Terms of a sum in one register, for less than 256 channels; twice that from there on, where errors
-# of more sums cancel. For positive numbers, 128 channels and an output in the corner of a padded
-# image, whose tile has many more terms than itself, the largest error of 624 was 28 u (|x| * |w|)
-# with 128 terms, 13 u with 64, 9 u with 32.
-SUMMED_CHANNELS = 32
-
-# Of the guard; see above. With it the largest errors seen on hostile data were 27 u (|x| * |w|);
-# with MIN_TERMS = 0.5 45 u, with 0.25 140 u. Random normal numbers of 128 channels have 10 and
-# more; x after a rectifier and w of a Laplace distribution, of unequal channels, 2.
-MIN_TERMS = 1.0
-MIN_SHARE = 0.3
-WATCHED_CHANNELS = 128
-PART_CHANNELS = 32
-# Transforms multiply the largest number of a tile by no more than this.
-GREATEST_GROWTH = 1e4
-
-# Transformed weights up to this are kept for all blocks of tiles, or else made where they are used.
-SHARED_BYTES = 16 << 20
-# And up to this for many calls.
-KEPT_BYTES = 160 << 20
-CACHE_BYTES = 768 * 1024
+# Of products that wait for their transform, by thread.
 PRODUCT_BYTES = 256 * 1024
-
-# Cost model, in cycles of one vector multiply-add (EPYC 9004, AVX-512, 2026-11).
-CYCLES_PER_INPUT_VECTOR = 45.0   # down the columns, two channels: vectors of a row
-CYCLES_PER_INPUT_ROW = 60.0
-CYCLES_PER_INPUT_TILES = 200.0   # along the rows: vectors of tiles
-CYCLES_PER_OUTPUT_TILES = 300.0
-CYCLES_PER_OUTPUT_ROW = 15.0
-CYCLES_PER_WEIGHTS = 400.0       # vectors of channels
-CYCLES_PER_CALL = 60.0
-CYCLES_PER_THREAD = 100e3
-CYCLES_PER_SECOND = 2e9
-WEIGHT_BYTES_PER_CYCLE = 8.0     # from a shared cache
-BYTES_PER_CYCLE_FROM_OTHERS = 3.0       # from the cache of another core
-MAX_TILE_CYCLES = 50e6           # Ctrl-C waits for a tile
-
-
-def unsupported(problem):
-    """None, or why Winograd's algorithm cannot serve the problem."""
-    if (problem.KH, problem.KW) != (3, 3):
-        return f"kernels of 3 x 3 only, not {problem.KH} x {problem.KW}"
-    if problem.stride != (1, 1) or problem.dilation != (1, 1):
-        return "stride 1 and dilation 1 only"
-    if problem.C // problem.groups < MIN_CHANNELS:
-        return f"{MIN_CHANNELS} channels per group and more only, for accuracy"
-    if problem.dtype.kind != "f" or not is_kernel_dtype(problem.dtype):
-        return f"float16, float32 and float64 only, not {problem.dtype}"
-    return None
-
-
-cdef double HUGE_SHARE = 1e20
 
 cdef extern from *:
     void prefetch "__builtin_prefetch" (const void *) noexcept nogil
@@ -137,8 +75,8 @@ ctypedef struct job_t:
     # tiles of m x m outputs; points of the transform
     int m, a, n_points
     Py_ssize_t tiles_across, tiles_per_image, n_tiles
-    # chunks of channels: of a sum, of the guard, and parts of the latter
-    Py_ssize_t n_chunks, chunk, n_watches, watch, n_parts
+    Py_ssize_t n_chunks, chunk      # chunks of channels of a sum
+    guard_t guard
     # blocks
     int nv
     Py_ssize_t panels, n_blocks, set_blocks, tile_blocks, n_block_ranges, n_tile_blocks
@@ -148,11 +86,7 @@ ctypedef struct job_t:
     # transformed weights [point][groups * rows][lda], or NULL: made per block of rows
     char *u
     Py_ssize_t lda, u_step, local_step
-    # guard: [groups][n_watches][9]; smallest |x| and greatest sum of |x| of a tile
-    double *row_sums                # [groups * rows][n_watches * n_parts]: [nine sums, largest |w|]
-    const double *taps
-    const double *part_taps         # [groups][n_watches * n_parts][9], of any scale
-    double share, smallest, greatest
+    double *row_sums                # [groups * rows]: those of winograd_guard.sum_row
     # scratch, in bytes from its start
     Py_ssize_t at_row_bytes, at_column_bytes, at_sums, at_window, at_v, v_step, v_panel, at_u
     Py_ssize_t at_products, products_step, at_out, at_spoiled, at_pixels, at_acc
@@ -173,10 +107,6 @@ cdef inline Py_ssize_t block_start(const job_t *job, Py_ssize_t block) noexcept 
 
 cdef inline Py_ssize_t chunk_start(const job_t *job, Py_ssize_t chunk) noexcept nogil:
     return job.channels * chunk // job.n_chunks
-
-
-cdef inline Py_ssize_t part_start(const job_t *job, Py_ssize_t part) noexcept nogil:
-    return job.channels * part // (job.n_watches * job.n_parts)
 
 
 cdef inline Py_ssize_t panel_tiles(const job_t *job, const task_t *t,
@@ -219,6 +149,7 @@ cdef void transform_panel(const job_t *job, const task_t *t, Py_ssize_t panel,
     cdef Py_ssize_t lanes = job.kernel.lanes, n = panel_tiles(job, t, panel), lane = 0
     cdef Py_ssize_t nr = ceil_div(n, lanes) * lanes, first = t.tile0 + panel * job.nv * lanes
     cdef Py_ssize_t item = job.kernel.item_bytes, watch, part
+    cdef const guard_t *guard = &job.guard
     cdef char *v = scratch + job.at_v + panel * job.v_panel
     cdef unsigned char *spoiled = <unsigned char *> (scratch + job.at_spoiled)
     cdef Py_ssize_t n_sums = job.a * job.pitch
@@ -231,50 +162,30 @@ cdef void transform_panel(const job_t *job, const task_t *t, Py_ssize_t panel,
         next_run(job, first, lane, n, &run)
         window_of(job, run.row, run.column, job.m * run.n + 2, &win, scratch)
         win.pitch = job.pitch
-        mark_padding(job, &run, spoiled)
-        for watch in range(job.n_watches):
+        mark_padding(&job.down, &job.across, job.m, job.oh, job.ow, run.row, run.column, run.n,
+                     spoiled + lane)
+        for watch in range(guard.n_watches):
             memset(sums, 0, 2 * (job.a + 1) * job.pitch * item)
-            for part in range(watch * job.n_parts, (watch + 1) * job.n_parts):
+            for part in range(watch * guard.n_parts, (watch + 1) * guard.n_parts):
                 memset(sums, 0, n_sums * item)
-                transform_run(job, &win, &run, t.group, part_start(job, part),
-                              part_start(job, part + 1), v + lane * item, nr,
+                transform_run(job, &win, &run, t.group, part_start(guard, part),
+                              part_start(guard, part + 1), v + lane * item, nr,
                               nr - lane if lane + run.n == n else run.n, sums, scratch)
-                watch_run(job, &run, sums,
-                          job.part_taps + (t.group * job.n_watches * job.n_parts + part) * 9,
-                          spoiled)
+                watch_run(job, &run, sums, guard.part_taps
+                          + (t.group * guard.n_watches * guard.n_parts + part) * 9, spoiled)
                 job.kernel.add(n_sums, sums, all_sums)
             memcpy(all_sums + n_sums * item, sums + n_sums * item, job.pitch * item)
-            watch_run(job, &run, all_sums, job.taps + (t.group * job.n_watches + watch) * 9,
-                      spoiled)
+            watch_run(job, &run, all_sums,
+                      guard.taps + (t.group * guard.n_watches + watch) * 9, spoiled)
         lane += run.n
-
-
-cdef void mark_padding(const job_t *job, const run_t *run, unsigned char *spoiled) noexcept nogil:
-    """Tiles with an output whose middle row or column is the constant: it sees little of x."""
-    cdef Py_ssize_t tile, first, last
-    first = run.row * job.m + 1
-    last = min(first + job.m, job.oh + 1) - 1
-    if not all_of_image(&job.down, first, last):
-        memset(spoiled + run.lane, 1, run.n)
-        return
-    for tile in range(run.n):
-        first = (run.column + tile) * job.m + 1
-        last = min(first + job.m, job.ow + 1) - 1
-        if not all_of_image(&job.across, first, last):
-            spoiled[run.lane + tile] = 1
-
-
-cdef inline bint all_of_image(const axis_t *axis, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
-    return axis.sources_before != NULL or (
-        first >= axis.before and last < axis.before + axis.n)
 
 
 cdef inline void watch_run(const job_t *job, const run_t *run, const char *sums,
                            const double *taps, unsigned char *spoiled) noexcept nogil:
     job.kernel.winograd_guard(
         job.m, sums, job.pitch, min(job.m, job.oh - run.row * job.m),
-        min(job.m * run.n, job.ow - run.column * job.m), taps, job.share, job.smallest,
-        job.greatest, spoiled + run.lane)
+        min(job.m * run.n, job.ow - run.column * job.m), taps, job.guard.share,
+        job.guard.smallest, job.guard.greatest, spoiled + run.lane)
 
 
 cdef void transform_run(const job_t *job, const fc_window_t *win, const run_t *run,
@@ -497,66 +408,16 @@ cdef void run_task(const void *job_, Py_ssize_t index, char *scratch) noexcept n
 cdef void prepare_rows(const void *job_, Py_ssize_t index, char *scratch) noexcept nogil:
     """Sum and, if there is a place for them, transform some rows of w."""
     cdef const job_t *job = <const job_t *> job_
-    cdef Py_ssize_t item = job.kernel.item_bytes, row, part, c0, c1
-    cdef double *sums
+    cdef Py_ssize_t item = job.kernel.item_bytes, row
+    cdef Py_ssize_t n_sums = job.guard.n_watches * job.guard.n_parts * 10
+    cdef const char *w
     for row in range(index * ROWS_AT_A_TIME,
                      min((index + 1) * ROWS_AT_A_TIME, job.groups * job.rows)):
-        for part in range(job.n_watches * job.n_parts):
-            c0 = part_start(job, part)
-            c1 = part_start(job, part + 1)
-            sums = job.row_sums + (row * job.n_watches * job.n_parts + part) * 10
-            job.kernel.winograd_sums(job.w + (row * job.channels + c0) * 9 * item, c1 - c0, sums,
-                                     sums + 9)
+        w = job.w + row * job.channels * 9 * item
+        sum_row(&job.guard, job.kernel, w, job.row_sums + row * n_sums)
         if job.u != NULL:
             job.kernel.winograd_weights[job.m // 2](
-                job.w + row * job.channels * 9 * item, job.channels, job.w_end,
-                job.u + row * job.lda * item, job.u_step)
-
-
-cdef void least_shares(const job_t *job, const double *sums, double *taps, double *part_taps,
-                       double *smallest, double *greatest, bint *is_finite) noexcept nogil:
-    """From the sums of w over each row and part: least over rows, by tap.
-
-    taps: sums over the parts that are watched together, by the row's largest |w| there; part_taps:
-    by the part's own sum of all taps. Rows of zeros do not count. Also the smallest and the
-    greatest of those largest |w|.
-    """
-    cdef Py_ssize_t group, row, watch, part, k, parts = job.n_watches * job.n_parts
-    cdef const double *row_sums
-    cdef double largest, total
-    cdef double[9] all_parts
-    for k in range(9 * job.groups * job.n_watches):
-        taps[k] = HUGE_SHARE
-    for k in range(9 * job.groups * parts):
-        part_taps[k] = 1
-    for group in range(job.groups):
-        for row in range(job.rows):
-            for watch in range(job.n_watches):
-                largest = 0
-                memset(all_parts, 0, sizeof(all_parts))
-                for part in range(watch * job.n_parts, (watch + 1) * job.n_parts):
-                    row_sums = sums + ((group * job.rows + row) * parts + part) * 10
-                    total = 0
-                    for k in range(9):
-                        total += row_sums[k]
-                        all_parts[k] += row_sums[k]
-                    largest = max(largest, row_sums[9])
-                    if not total <= 1e300:
-                        is_finite[0] = False
-                    if total > 0:
-                        total = 1 / total
-                        for k in range(9):
-                            part_taps[(group * parts + part) * 9 + k] = min(
-                                part_taps[(group * parts + part) * 9 + k], row_sums[k] * total)
-                if largest > 0:
-                    smallest[0] = min(smallest[0], largest)
-                    greatest[0] = max(greatest[0], largest)
-                    largest = 1 / largest
-                    for k in range(9):
-                        taps[(group * job.n_watches + watch) * 9 + k] = min(
-                            taps[(group * job.n_watches + watch) * 9 + k], all_parts[k] * largest)
-    for k in range(9 * job.groups * parts):
-        part_taps[k] *= HUGE_SHARE  # only their share is watched
+                w, job.channels, job.w_end, job.u + row * job.lda * item, job.u_step)
 
 
 cdef class Cut(TiledCut):
@@ -580,11 +441,9 @@ cdef class Weights:
 
     cdef ndarray w                  # as computed, contiguous
     cdef object u                   # transformed, or None
-    cdef ndarray taps, part_taps
-    cdef double smallest, greatest
+    cdef readonly Bounds bounds
     cdef tuple key                  # what they depend on beside w
     cdef readonly Py_ssize_t nbytes
-    cdef readonly str refusal       # why the guard would find every tile, or None
 
 
 cdef class Winograd(Tiled):
@@ -592,7 +451,6 @@ cdef class Winograd(Tiled):
 
     cdef job_t base
     cdef object direct
-    cdef double min_terms
     cdef readonly Weights weights   # what `bind` keeps, or None
 
     def __init__(self, problem, rows, columns):
@@ -600,10 +458,7 @@ cdef class Winograd(Tiled):
         Tiled.__init__(self, problem, rows, columns)
         memset(job, 0, sizeof(job_t))
         self.direct = Gemm(problem, rows, columns)
-        # float16 rounds so coarsely that errors of float32 may grow before they show.
-        coarseness = 512 if problem.dtype.itemsize == 2 else 1
-        self.min_terms = MIN_TERMS / coarseness
-        job.share = MIN_SHARE / coarseness
+        job.guard = guard_of(problem)
         job.x_type = element_code(problem.x_dtype)
         job.y_type = element_code(problem.dtype)
         job.groups = problem.groups
@@ -614,9 +469,6 @@ cdef class Winograd(Tiled):
         job.across = axis_of(columns, problem.padding[1], problem.W, 1)
         job.n_chunks = n_chunks_of(job.channels)
         job.chunk = ceil_div(job.channels, job.n_chunks)
-        job.n_watches = ceil_div(job.channels, WATCHED_CHANNELS)
-        job.watch = ceil_div(job.channels, job.n_watches)
-        job.n_parts = ceil_div(job.watch, PART_CHANNELS)
 
     def _make_cut(self, int workers):
         """Compare some cuts by the cost model; none of them changes the result."""
@@ -629,7 +481,7 @@ cdef class Winograd(Tiled):
         job.tiles_across = ceil_div(job.ow, job.m)
         job.tiles_per_image = ceil_div(job.oh, job.m) * job.tiles_across
         job.n_tiles = self.problem.N * job.tiles_per_image
-        best = min(_candidates(
+        best = min(candidates(
             job.m, job.groups, job.rows, job.channels, job.n_chunks, max(job.n_tiles, 1),
             job.tiles_across,
             block_rows(kernel), kernel.lanes, kernel.item_bytes, workers,
@@ -732,7 +584,7 @@ cdef class Winograd(Tiled):
         cdef job_t job = cut.job
         cdef Py_ssize_t rows = job.groups * job.rows, item = job.kernel.item_bytes
         w = np.require(w, compute_dtype(self.problem.dtype), "CA")
-        sums = np.empty((job.groups, job.rows, job.n_watches, job.n_parts, 10))
+        sums = np.empty((rows, job.guard.n_watches * job.guard.n_parts, 10))
         job.w = <const char *> PyArray_DATA(w)
         job.w_end = job.w + rows * job.channels * 9 * item
         job.row_sums = <double *> PyArray_DATA(<ndarray> sums)
@@ -743,37 +595,8 @@ cdef class Winograd(Tiled):
             job.u = <char *> PyArray_DATA(<ndarray> weights.u)
             weights.nbytes = weights.u.nbytes
         parallel_for(prepare_rows, &job, ceil_div(rows, ROWS_AT_A_TIME), cut.workers, 0, 1e-6)
-        self._guard(weights, sums)
+        weights.bounds = bounds_of(&self.base.guard, sums, w.dtype)
         return weights
-
-    cdef int _guard(self, Weights weights, ndarray sums) except -1:
-        """Make the guard's bounds from the sums of w."""
-        cdef job_t *job = &self.base
-        cdef Py_ssize_t n_bounds = job.groups * job.n_watches, i
-        cdef double smallest = 1e300, greatest = 0, total
-        cdef bint is_finite = True
-        limits = np.finfo(compute_dtype(self.problem.dtype))
-        weights.taps = np.empty((n_bounds, 9))
-        weights.part_taps = np.empty((n_bounds * job.n_parts, 9))
-        cdef double *taps = <double *> PyArray_DATA(weights.taps)
-        cdef double *part_taps = <double *> PyArray_DATA(weights.part_taps)
-        with nogil:
-            least_shares(job, <const double *> PyArray_DATA(sums), taps, part_taps, &smallest,
-                         &greatest, &is_finite)
-        tiny, most = float(limits.smallest_normal / limits.eps), float(limits.max) / GREATEST_GROWTH
-        for i in range(9 * n_bounds):
-            taps[i] /= self.min_terms * job.watch
-        total = weights.taps.sum(axis=1).min() * job.watch
-        weights.smallest = max(tiny, tiny / smallest)
-        weights.greatest = most / max(greatest, 1.0)
-        weights.refusal = None
-        if not is_finite or greatest > most:
-            weights.refusal = "w is not finite, or close to overflow"
-        elif smallest < tiny:
-            weights.refusal = "w is close to underflow"
-        elif total < 1:
-            weights.refusal = "few weights are much larger than the others"
-        return 0
 
     def run(self, ndarray x, ndarray w, bias, ndarray y, fill, int workers, prepared=None):
         """Compute y, an array of the problem's shape and dtype that overlaps neither x nor w.
@@ -791,7 +614,7 @@ cdef class Winograd(Tiled):
         if prepared is None:
             prepared = self.transform_weights(w, workers, cut.shared)
         weights = prepared
-        if weights.refusal is not None:
+        if weights.bounds.refusal is not None:
             self.direct.run(x, w, bias, y, fill, workers)
             return
         memcpy(job.fill, fill_bytes, job.kernel.item_bytes)
@@ -805,25 +628,9 @@ cdef class Winograd(Tiled):
         job.u = NULL
         if weights.u is not None:
             job.u = <char *> PyArray_DATA(<ndarray> weights.u)
-        job.taps = <const double *> PyArray_DATA(weights.taps)
-        job.part_taps = <const double *> PyArray_DATA(weights.part_taps)
-        job.smallest, job.greatest = weights.smallest, weights.greatest
+        weights.bounds.apply(&job.guard)
         job.bias = NULL if bias is None else <const char *> PyArray_DATA(<ndarray> bias)
         parallel_for(run_task, &job, cut.n_tiles, cut.workers, cut.task_bytes, cut.tile_seconds)
-
-
-def tile_size(problem):
-    """4, or 2 for images that four tiles of 4 x 4 would cover.
-
-    It decides how a sum is rounded, so it follows the size of an image alone.
-    """
-    return 2 if ceil_div(problem.OH, 4) * ceil_div(problem.OW, 4) <= 4 else 4
-
-
-def n_chunks_of(channels):
-    """Pieces of a sum: short ones, as the errors of a tile's largest outputs are those of all."""
-    longest = SUMMED_CHANNELS if channels < 8 * SUMMED_CHANNELS else 2 * SUMMED_CHANNELS
-    return max(ceil_div(channels, longest), 2)
 
 
 cdef list block_rows(const fc_kernels_t *kernel):
@@ -831,99 +638,6 @@ cdef list block_rows(const fc_kernels_t *kernel):
     rows = [kernel.gemm_rows[nv] for nv in range(FC_GEMM_MAX_VECTORS + 1)]
     rows[1] = min(rows[1], 12)
     return rows
-
-
-def transformed_bytes(m, rows, channels, item):
-    """Bytes of transformed weights."""
-    return (m + 2) ** 2 * rows * channels * item
-
-
-def seconds(problem, is_bound=False):
-    """Estimated time of one thread; `is_bound`: without that of preparing w.
-
-    As with vectors of 64 bytes, whatever the instruction set: a plan does not depend on it.
-    """
-    item = compute_dtype(problem.dtype).itemsize
-    lanes = 64 // item
-    m = tile_size(problem)
-    channels = problem.C // problem.groups
-    tiles_down, tiles_across = ceil_div(problem.OH, m), ceil_div(problem.OW, m)
-    n_tiles = max(problem.N, 1) * tiles_down * tiles_across
-    best = min(_candidates(
-        m, problem.groups, problem.F // problem.groups, channels, n_chunks_of(channels), n_tiles,
-        tiles_across, (0, 12, 14, 9, 6), lanes, item, 1,
-        is_bound and transformed_bytes(m, problem.F, channels, item) <= KEPT_BYTES))
-    # Tiles that mark_padding finds.
-    inner_down, inner_across = (
-        max(n - sum(ceil_div(max(p - 1, 0), m) for p in padding), 0)
-        if problem.padding_mode == "constant" else n
-        for n, padding in zip((tiles_down, tiles_across), problem.padding, strict=True))
-    redone = n_tiles * (1 - inner_down * inner_across / (tiles_down * tiles_across))
-    cycles = redone * problem.F * channels * 9 * ceil_div(m * m, lanes) * 1.5
-    return (best[0] + cycles) / CYCLES_PER_SECOND
-
-
-def _candidates(m, groups, rows, channels, n_chunks, n_tiles, tiles_across, gemm_rows, lanes, item,
-                workers, is_bound):
-    """Yield (cycles, cycles of a task, vectors, panels, row blocks, of a task, shared weights).
-
-    `is_bound`: the transformed weights are there before.
-    """
-    points = (m + 2) ** 2
-    transform = CYCLES_PER_WEIGHTS * rows * ceil_div(channels, lanes)
-    u_bytes = transformed_bytes(m, groups * rows, channels, item)
-    for nv, n_blocks in block_choices(rows, gemm_rows, False):
-        block = rows / n_blocks
-        for panels in (1, 2, 4, 8):
-            tiles = min(nv * lanes * panels, n_tiles)
-            if panels > 1 and n_tiles <= nv * lanes * (panels - 1):
-                break
-            vectors = ceil_div(tiles, lanes)
-            lines = tiles / tiles_across + panels
-            v_bytes = points * channels * tiles * item
-            staging = channels * (
-                CYCLES_PER_INPUT_VECTOR / 2 * (m + 2) / 6 * (m * tiles / lanes + lines)
-                + CYCLES_PER_INPUT_ROW / 2 * lines
-                + CYCLES_PER_INPUT_TILES * (points / 36) * (tiles / lanes + lines / 2))
-            per_block = points * (
-                vectors / nv * panel_cycles(block, nv) * channels
-                + CYCLES_PER_CALL * n_chunks * panels)
-            per_block += block * (CYCLES_PER_OUTPUT_TILES * points / 36 * vectors
-                                  + CYCLES_PER_OUTPUT_ROW * m * lines)
-            if v_bytes > CACHE_BYTES:
-                per_block += v_bytes / WEIGHT_BYTES_PER_CYCLE / 4
-            for blocks in even_pieces(n_blocks):
-                ranges = groups * ceil_div(n_blocks, blocks)
-                for shared in [True] if is_bound else [True, False]:
-                    if shared and u_bytes > SHARED_BYTES and not is_bound:
-                        continue
-                    weights = transform * blocks / n_blocks
-                    if shared:
-                        weights = u_bytes / groups * blocks / n_blocks / WEIGHT_BYTES_PER_CYCLE / 4
-                    task = staging + blocks * per_block + weights
-                    # The last block of tiles may be smaller.
-                    vectors_left = ceil_div(n_tiles % tiles, lanes)
-                    last = (staging + blocks * per_block) * vectors_left / vectors + weights
-                    cycles = makespan(ranges * (n_tiles // tiles), task,
-                                      ranges if vectors_left else 0, last, workers)
-                    cycles *= max(1, task / MAX_TILE_CYCLES)
-                    if shared and not is_bound:
-                        cycles += 1.3 * transform * groups / workers
-                        if workers > 1:
-                            cycles += u_bytes / BYTES_PER_CYCLE_FROM_OTHERS
-                    yield cycles, task, nv, panels, n_blocks, blocks, shared
-
-
-def makespan(n_tasks, cycles, n_last, last_cycles, workers):
-    """Time of equal tasks and then some smaller ones, each taken by the first free thread."""
-    rounds, rest = divmod(n_tasks, workers)
-    total = (rounds + (rest > 0)) * cycles
-    if rest:
-        n_last -= (workers - rest) * int(cycles / last_cycles) if n_last else 0
-    if n_last > 0:
-        total += ceil_div(n_last, workers) * last_cycles
-    # A little for the last thread to finish on a busy machine.
-    return total + (0.02 * cycles if workers > 1 else 0)
 
 
 cdef inline Py_ssize_t odd_lines(Py_ssize_t n_bytes) noexcept nogil:

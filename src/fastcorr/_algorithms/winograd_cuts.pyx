@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What Winograd's algorithm serves, how its work is cut, and the model of its cost.
+
+The sizes of tiles and the pieces of a sum follow from the problem alone; no other choice made here
+changes a bit of the result.
+"""
+
+from fastcorr._algorithms.gemm_cuts import block_choices, ceil_div, even_pieces, panel_cycles
+from fastcorr._kernels.dispatch import compute_dtype, is_kernel_dtype
+
+# With fewer, an output may have few terms of its own beside the tile's: at the corner of a padded
+# image and 16 channels, random normal numbers gave errors up to 20 u (|x| * |w|).
+MIN_CHANNELS = 32
+# Terms of a sum in one register, for less than 256 channels; twice that from there on, where errors
+# of more sums cancel. For positive numbers, 128 channels and an output in the corner of a padded
+# image, whose tile has many more terms than itself, the largest error of 624 was 28 u (|x| * |w|)
+# with 128 terms, 13 u with 64, 9 u with 32.
+SUMMED_CHANNELS = 32
+
+# Transformed weights up to this are kept for all blocks of tiles, or else made where they are used.
+SHARED_BYTES = 16 << 20
+# And up to this for many calls.
+KEPT_BYTES = 160 << 20
+CACHE_BYTES = 768 * 1024
+
+# Cost model, in cycles of one vector multiply-add (EPYC 9004, AVX-512, 2026-11).
+CYCLES_PER_INPUT_VECTOR = 45.0  # down the columns, two channels: vectors of a row
+CYCLES_PER_INPUT_ROW = 60.0
+CYCLES_PER_INPUT_TILES = 200.0  # along the rows: vectors of tiles
+CYCLES_PER_OUTPUT_TILES = 300.0
+CYCLES_PER_OUTPUT_ROW = 15.0
+CYCLES_PER_WEIGHTS = 400.0  # vectors of channels
+CYCLES_PER_CALL = 60.0
+CYCLES_PER_THREAD = 100e3
+CYCLES_PER_SECOND = 2e9
+WEIGHT_BYTES_PER_CYCLE = 8.0  # from a shared cache
+BYTES_PER_CYCLE_FROM_OTHERS = 3.0  # from the cache of another core
+MAX_TILE_CYCLES = 50e6  # Ctrl-C waits for a tile
+
+
+def unsupported(problem):
+    """None, or why Winograd's algorithm cannot serve the problem."""
+    if (problem.KH, problem.KW) != (3, 3):
+        return f"kernels of 3 x 3 only, not {problem.KH} x {problem.KW}"
+    if problem.stride != (1, 1) or problem.dilation != (1, 1):
+        return "stride 1 and dilation 1 only"
+    if problem.C // problem.groups < MIN_CHANNELS:
+        return f"{MIN_CHANNELS} channels per group and more only, for accuracy"
+    if problem.dtype.kind != "f" or not is_kernel_dtype(problem.dtype):
+        return f"float16, float32 and float64 only, not {problem.dtype}"
+    return None
+
+
+def tile_size(problem):
+    """4, or 2 for images that four tiles of 4 x 4 would cover.
+
+    It decides how a sum is rounded, so it follows the size of an image alone.
+    """
+    return 2 if ceil_div(problem.OH, 4) * ceil_div(problem.OW, 4) <= 4 else 4
+
+
+def n_chunks_of(channels):
+    """Pieces of a sum: short ones, as the errors of a tile's largest outputs are those of all."""
+    longest = SUMMED_CHANNELS if channels < 8 * SUMMED_CHANNELS else 2 * SUMMED_CHANNELS
+    return max(ceil_div(channels, longest), 2)
+
+
+def transformed_bytes(m, rows, channels, item):
+    """Bytes of transformed weights."""
+    return (m + 2) ** 2 * rows * channels * item
+
+
+def seconds(problem, is_bound=False):
+    """Estimated time of one thread; `is_bound`: without that of preparing w.
+
+    As with vectors of 64 bytes, whatever the instruction set: a plan does not depend on it.
+    """
+    item = compute_dtype(problem.dtype).itemsize
+    lanes = 64 // item
+    m = tile_size(problem)
+    channels = problem.C // problem.groups
+    tiles_down, tiles_across = ceil_div(problem.OH, m), ceil_div(problem.OW, m)
+    n_tiles = max(problem.N, 1) * tiles_down * tiles_across
+    best = min(candidates(
+        m, problem.groups, problem.F // problem.groups, channels, n_chunks_of(channels), n_tiles,
+        tiles_across, (0, 12, 14, 9, 6), lanes, item, 1,
+        is_bound and transformed_bytes(m, problem.F, channels, item) <= KEPT_BYTES))
+    # Tiles that mark_padding finds.
+    inner_down, inner_across = (
+        max(n - sum(ceil_div(max(p - 1, 0), m) for p in padding), 0)
+        if problem.padding_mode == "constant" else n
+        for n, padding in zip((tiles_down, tiles_across), problem.padding, strict=True))
+    redone = n_tiles * (1 - inner_down * inner_across / (tiles_down * tiles_across))
+    cycles = redone * problem.F * channels * 9 * ceil_div(m * m, lanes) * 1.5
+    return (best[0] + cycles) / CYCLES_PER_SECOND
+
+
+def candidates(m, groups, rows, channels, n_chunks, n_tiles, tiles_across, gemm_rows, lanes, item,
+               workers, is_bound):
+    """Yield (cycles, cycles of a task, vectors, panels, row blocks, of a task, shared weights).
+
+    `is_bound`: the transformed weights are there before.
+    """
+    points = (m + 2) ** 2
+    transform = CYCLES_PER_WEIGHTS * rows * ceil_div(channels, lanes)
+    u_bytes = transformed_bytes(m, groups * rows, channels, item)
+    for nv, n_blocks in block_choices(rows, gemm_rows, False):
+        block = rows / n_blocks
+        for panels in (1, 2, 4, 8):
+            tiles = min(nv * lanes * panels, n_tiles)
+            if panels > 1 and n_tiles <= nv * lanes * (panels - 1):
+                break
+            vectors = ceil_div(tiles, lanes)
+            lines = tiles / tiles_across + panels
+            v_bytes = points * channels * tiles * item
+            staging = channels * (
+                CYCLES_PER_INPUT_VECTOR / 2 * (m + 2) / 6 * (m * tiles / lanes + lines)
+                + CYCLES_PER_INPUT_ROW / 2 * lines
+                + CYCLES_PER_INPUT_TILES * (points / 36) * (tiles / lanes + lines / 2))
+            per_block = points * (
+                vectors / nv * panel_cycles(block, nv) * channels
+                + CYCLES_PER_CALL * n_chunks * panels)
+            per_block += block * (CYCLES_PER_OUTPUT_TILES * points / 36 * vectors
+                                  + CYCLES_PER_OUTPUT_ROW * m * lines)
+            if v_bytes > CACHE_BYTES:
+                per_block += v_bytes / WEIGHT_BYTES_PER_CYCLE / 4
+            for blocks in even_pieces(n_blocks):
+                ranges = groups * ceil_div(n_blocks, blocks)
+                for shared in [True] if is_bound else [True, False]:
+                    if shared and u_bytes > SHARED_BYTES and not is_bound:
+                        continue
+                    weights = transform * blocks / n_blocks
+                    if shared:
+                        weights = u_bytes / groups * blocks / n_blocks / WEIGHT_BYTES_PER_CYCLE / 4
+                    task = staging + blocks * per_block + weights
+                    # The last block of tiles may be smaller.
+                    vectors_left = ceil_div(n_tiles % tiles, lanes)
+                    last = (staging + blocks * per_block) * vectors_left / vectors + weights
+                    cycles = makespan(ranges * (n_tiles // tiles), task,
+                                      ranges if vectors_left else 0, last, workers)
+                    cycles *= max(1, task / MAX_TILE_CYCLES)
+                    if shared and not is_bound:
+                        cycles += 1.3 * transform * groups / workers
+                        if workers > 1:
+                            cycles += u_bytes / BYTES_PER_CYCLE_FROM_OTHERS
+                    yield cycles, task, nv, panels, n_blocks, blocks, shared
+
+
+def makespan(n_tasks, cycles, n_last, last_cycles, workers):
+    """Time of equal tasks and then some smaller ones, each taken by the first free thread."""
+    rounds, rest = divmod(n_tasks, workers)
+    total = (rounds + (rest > 0)) * cycles
+    if rest:
+        n_last -= (workers - rest) * int(cycles / last_cycles) if n_last else 0
+    if n_last > 0:
+        total += ceil_div(n_last, workers) * last_cycles
+    # A little for the last thread to finish on a busy machine.
+    return total + (0.02 * cycles if workers > 1 else 0)
