@@ -440,7 +440,8 @@ def is_served(x, w, method):
 
 
 def test_explain_takes_the_arguments_of_corr2d():
-    assert inspect.signature(fastcorr.explain) == inspect.signature(fastcorr.corr2d)
+    of_explain, of_corr2d = map(inspect.signature, (fastcorr.explain, fastcorr.corr2d))
+    assert of_explain.parameters == of_corr2d.parameters
 
 
 # Good input.

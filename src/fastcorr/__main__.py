@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
+# mypy: ignore-errors
 """`python -m fastcorr`: the configuration, a check of the results, the speed of this machine.
 
 Takes about five seconds and needs nothing but fastcorr. The check evaluates the definition with

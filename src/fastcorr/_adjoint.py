@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
+# mypy: ignore-errors
 """The adjoint of the operator: from y to x, through correlations that the engine knows.
 
 Going forward, output o of one axis takes tap k from the padded position u = o stride + k dilation.

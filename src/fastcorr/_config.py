@@ -5,8 +5,11 @@ Reads the tables where they are (`_plan.ALGORITHMS`, `_padding.PADDING_MODES`, t
 dispatch) and repeats none of them. It decides nothing: no other module may ask it.
 """
 
+from __future__ import annotations
+
 import platform
 from importlib.metadata import version
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -63,7 +66,11 @@ def _table(configuration):
     return "\n".join(lines)
 
 
-def show_config(mode="stdout"):
+@overload
+def show_config(mode: Literal["stdout"] = "stdout") -> None: ...
+@overload
+def show_config(mode: Literal["dicts"]) -> dict[str, Any]: ...
+def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     """Show the version, how it was built, and what it uses on this machine.
 
     Parameters

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
+# mypy: ignore-errors
 """Kernels that are prepared once and serve many images.
 
 Decides what is kept between calls, and for how long. Checks are `_problem`'s; `_plan` chooses and
@@ -7,9 +8,13 @@ fork nor Ctrl-C can find it half done. Two threads that meet a new size of image
 prepare for it, and one result stays.
 """
 
+from __future__ import annotations
+
 from dataclasses import replace
+from typing import SupportsIndex
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fastcorr._plan import Bound, Plan, check_method, plan_for
 from fastcorr._problem import (
@@ -18,6 +23,16 @@ from fastcorr._problem import (
     check_kernels,
     normalise,
     problem_key,
+)
+from fastcorr._typing import (
+    Array,
+    ChannelAxis,
+    Method,
+    NamedPadding,
+    Number,
+    Padding,
+    PaddingMode,
+    Pair,
 )
 from fastcorr._workers import resolve_workers
 
@@ -128,21 +143,33 @@ class FilterBank:
 
     __slots__ = ("_cache", "bias", "w", *_DEFAULTS)
 
+    w: Array
+    bias: Array | Number | None
+    stride: tuple[int, int]
+    padding: tuple[tuple[int, int], tuple[int, int]] | NamedPadding
+    dilation: tuple[int, int]
+    groups: int
+    padding_mode: PaddingMode
+    padding_value: Number
+    channel_axis: ChannelAxis
+    method: Method
+    workers: int | None
+
     def __init__(
         self,
-        w,
-        bias=None,
+        w: ArrayLike,
+        bias: ArrayLike | None = None,
         *,
-        stride=1,
-        padding=0,
-        dilation=1,
-        groups=1,
-        padding_mode="constant",
-        padding_value=0,
-        channel_axis=None,
-        method="auto",
-        workers=None,
-    ):
+        stride: Pair = 1,
+        padding: Padding = 0,
+        dilation: Pair = 1,
+        groups: SupportsIndex = 1,
+        padding_mode: PaddingMode = "constant",
+        padding_value: Number = 0,
+        channel_axis: ChannelAxis = None,
+        method: Method = "auto",
+        workers: SupportsIndex | None = None,
+    ) -> None:
         w, bias = as_kernels(w, bias)
         options = check_kernels(
             w.shape, np.shape(bias) if bias is not None else None, stride, padding, dilation,
@@ -168,14 +195,14 @@ class FilterBank:
             self.dilation, self.groups, "constant", self.channel_axis, self.method,
         )  # fmt: skip
 
-    def __call__(self, x, out=None):
+    def __call__(self, x: ArrayLike, out: Array | None = None) -> Array:
         """Return the correlation of x with the kernels; see `corr2d` for both arguments."""
         bound = self._cache.bound.get((x.shape, x.dtype)) if type(x) is np.ndarray else None
         if bound is None:
             x, bound = self._bound_for(x)
         return bound.run(x, out, self.workers)
 
-    def explain(self, x):
+    def explain(self, x: ArrayLike) -> Plan:
         """Return the way that a call with x takes, without computing y; as `fastcorr.explain`.
 
         Parameters

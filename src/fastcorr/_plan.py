@@ -144,6 +144,12 @@ class Plan:
         "problem", "reason",
     )  # fmt: skip
 
+    method: str
+    algorithm: str
+    reason: str
+    flops: int
+    problem: Problem
+
     def __init__(self, problem, is_bound=False):
         self.problem = problem
         served, self._cast = _as_served(problem)
@@ -188,13 +194,13 @@ class Plan:
         return plan
 
     @property
-    def workspace(self):
+    def workspace(self) -> int:
         """Scratch memory of a call with `get_workers()` threads, in bytes."""
         cut = self._runner.cut(get_workers())
         return cut.workers * cut.scratch_bytes
 
     @property
-    def kernel(self):
+    def kernel(self) -> str:
         """Name of the micro-kernel in the instruction set in use."""
         return self._runner.cut(get_workers()).kernel_name
 

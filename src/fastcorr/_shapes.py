@@ -9,10 +9,14 @@ Sizes are (vertical, horizontal) pairs of Python ints, padding is ((top, bottom)
 The *span* of a kernel is the number of input samples it reaches over, (size - 1) * dilation + 1.
 """
 
+from __future__ import annotations
+
 import operator
 import sys
 
 import numpy as np
+
+from fastcorr._typing import Padding, Pair
 
 
 def shown(value):
@@ -180,7 +184,14 @@ def output_size(size, kernel, stride, padding, dilation, kernel_name):
     return tuple(out)
 
 
-def output_shape(input_shape, kernel_size, *, stride=1, padding=0, dilation=1):
+def output_shape(
+    input_shape: Pair,
+    kernel_size: Pair,
+    *,
+    stride: Pair = 1,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+) -> tuple[int, int]:
     """Return the size of the output of a correlation from the sizes of its operands.
 
     In each axis, with the padding `before` and `after` ::
@@ -231,7 +242,14 @@ def output_shape(input_shape, kernel_size, *, stride=1, padding=0, dilation=1):
     return output_size(size, kernel, stride, padding, dilation, "kernel_size")
 
 
-def same_padding(input_shape, kernel_size, *, stride=1, dilation=1, lower=False):
+def same_padding(
+    input_shape: Pair,
+    kernel_size: Pair,
+    *,
+    stride: Pair = 1,
+    dilation: Pair = 1,
+    lower: bool = False,
+) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return the padding of the SAME rule of TensorFlow and ONNX.
 
     The output has ``ceil(H / stride)`` rows, for which the padding is ::

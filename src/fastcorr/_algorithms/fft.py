@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
+# mypy: ignore-errors
 """Large kernels: overlapping tiles, transformed, multiplied and transformed back (scipy.fft).
 
     spectra of w                                               once for a call
