@@ -29,17 +29,20 @@ from typing import NamedTuple
 import numpy as np
 
 from fastcorr._algorithms.arrays import four, nchw, place, placed
+from fastcorr._algorithms.turned import turned
 from fastcorr._padding import margins_of
 from fastcorr._plan import plan_for
 from fastcorr._problem import check_result
+from fastcorr._workers import resolve_workers
 
 # Scratch for strips of padded positions, whatever the number of threads.
 STRIP_BYTES = 2 * 1024 * 1024
-# Weights up to this size are copied in the order in which the engine takes them, unless there is
-# little to do: 16 x 128 channels of 28 x 28 then take 20.4 instead of 38.6 ms, the copy 0.09
-# (EPYC, AVX-512, 2 cores, 2026-11).
-WEIGHT_COPY_BYTES = 4 * 1024 * 1024
-WEIGHT_COPY_FLOPS = 1_000_000
+# Kernels are copied in the order in which the engine takes them, this much of them at a time. gemm
+# gathers more than that by itself, while it multiplies: 512 x 512 kernels of 3 x 3 for an image of
+# 7 x 7 would wait for memory otherwise.
+TURNED_BYTES = 6 * 1024 * 1024
+# A copy of fewer pays for no second thread.
+SERIAL_WEIGHTS = 128 * 1024
 
 
 class Adjoint:
@@ -72,7 +75,6 @@ class Adjoint:
 
     def run(self, dy, w, bias, dx, workers):
         """Write dx (N, C, H, W) from dy (N, F, OH, OW), w (F, C / G, KH, KW) and bias (C,)."""
-        w = _transposed(w, self.problem.groups)
         self._interior.run(dy, w, bias, dx, workers)
         if self._strips:
             self._fold(dy, w, dx, workers)
@@ -246,7 +248,6 @@ class _Region:
         self._parts = list(self._combined(*phases))
 
     def run(self, dy, w, bias, dx, workers):
-        """`w` is transposed already: (C, F / G, KH, KW)."""
         for part in self._parts:
             out = part.run(dy, w, bias, dx, workers)
             if part.is_padded and not np.isfinite(out[0, :, 0, 0]).all():
@@ -257,47 +258,82 @@ class _Region:
                     piece.run(dy, w, bias, dx, workers)
 
     def _combined(self, rows, columns):
-        problem, (dy_dtype, w_dtype, bias_dtype) = self._problem, self._dtypes
-        bias_shape = None if bias_dtype is None else (problem.C,)
         for row in rows:
             for column in columns:
                 if row.n_positions == 0 or column.n_positions == 0 or self._n_images == 0:
                     continue
                 if row.is_empty or column.is_empty:
-                    yield _Part(row, column, None)
+                    yield _Part(row, column, slice(None), slice(None), slice(None), None)
                     continue
-                plan = plan_for(
-                    (self._n_images, problem.F, row.n_outputs, column.n_outputs), dy_dtype,
-                    (problem.C, problem.F // problem.groups, row.n_taps, column.n_taps), w_dtype,
-                    bias_shape, bias_dtype,
-                    1, (row.padding, column.padding), (row.dilation, column.dilation),
-                    problem.groups, "constant", None, problem.method,
-                )  # fmt: skip
-                yield _Part(row, column, plan)
+                parts = list(self._parts_of(row, column, 1))
+                n_pieces = self._n_pieces(row.n_taps * column.n_taps)
+                if n_pieces > 1 and not parts[0].can_gather:
+                    parts = self._parts_of(row, column, n_pieces)
+                yield from parts
+
+    def _n_pieces(self, n_taps):
+        """Pieces of the channels, so that those of w are of TURNED_BYTES at most."""
+        problem, (_, w_dtype, _) = self._problem, self._dtypes
+        most = problem.C if problem.groups == 1 else problem.groups
+        n_bytes = problem.F * problem.C // problem.groups * n_taps * w_dtype.itemsize
+        return min(-(-n_bytes // TURNED_BYTES), most)
+
+    def _parts_of(self, row, column, n_pieces):
+        """One part for each piece: of the channels of x, or of the groups if there are several."""
+        problem, (dy_dtype, w_dtype, bias_dtype) = self._problem, self._dtypes
+        G, C, F = problem.groups, problem.C // problem.groups, problem.F // problem.groups
+        n = C if G == 1 else G
+        for i in range(n_pieces):
+            start, stop = n * i // n_pieces, n * (i + 1) // n_pieces
+            of_x = slice(start, stop) if G == 1 else slice(start * C, stop * C)
+            of_y = slice(0, F) if G == 1 else slice(start * F, stop * F)
+            plan = plan_for(
+                (self._n_images, of_y.stop - of_y.start, row.n_outputs, column.n_outputs), dy_dtype,
+                (of_x.stop - of_x.start, F, row.n_taps, column.n_taps), w_dtype,
+                None if bias_dtype is None else (of_x.stop - of_x.start,), bias_dtype,
+                1, (row.padding, column.padding), (row.dilation, column.dilation),
+                1 if G == 1 else stop - start, "constant", None, problem.method,
+            )  # fmt: skip
+            yield _Part(row, column, of_x, of_y, of_x if G == 1 else slice(None), plan)
 
 
 class _Part:
-    """Positions of one phase in each axis: one correlation, or zeros where `plan` is None."""
+    """Positions of one phase in each axis, and some channels of x.
 
-    def __init__(self, rows, columns, plan):
+    They are one correlation, with those of w that see them; or zeros where `plan` is None.
+    """
+
+    def __init__(self, rows, columns, of_x, of_y, of_w, plan):
         self.rows, self.columns, self._plan = rows, columns, plan
-        self._dx = ..., rows.positions, columns.positions
-        self._dy = ..., rows.outputs, columns.outputs
-        self._w = ..., rows.taps, columns.taps
-        self._copies_weights = plan is not None and plan.flops >= WEIGHT_COPY_FLOPS
-        self.is_padded = (
-            plan is not None
-            and plan.problem.dtype.kind in "fc"
-            and any(rows.padding + columns.padding)
+        self._of_x = of_x
+        self._dx = slice(None), of_x, rows.positions, columns.positions
+        self._dy = slice(None), of_y, rows.outputs, columns.outputs
+        self.is_padded = False
+        if plan is None:
+            return
+        problem = plan.problem
+        self._w = of_y, of_w, rows.taps, columns.taps
+        self.is_padded = problem.dtype.kind in "fc" and any(rows.padding + columns.padding)
+        # Then w may stay as it lies.
+        self.can_gather = (
+            plan.algorithm == "gemm" and problem.groups == 1 and problem.dtype.char in "fd"
         )
+        weights = problem.F * problem.C // problem.groups * problem.KH * problem.KW
+        self._gathers = self.can_gather and weights * problem.w_dtype.itemsize > TURNED_BYTES
+        self._is_serial = weights < SERIAL_WEIGHTS
 
     def run(self, dy, w, bias, dx, workers):
-        """Write the positions, and return them as a view of dx."""
+        """Write the positions, and return them as a view of dx; w is that of the operator."""
         out = dx[self._dx]
+        if bias is not None:
+            bias = bias[self._of_x]
         if self._plan is not None:
             w = w[self._w]
-            if self._copies_weights and w.nbytes <= WEIGHT_COPY_BYTES:
-                w = np.ascontiguousarray(w)
+            if self._gathers:
+                w = w.transpose(1, 0, 2, 3)
+            else:
+                threads = 1 if self._is_serial else resolve_workers(workers)
+                w = turned(w, self._plan.problem.groups, threads)
             self._plan.run(dy[self._dy], w, bias, 0, out, workers)
         else:  # no output sees these positions
             out[...] = 0 if bias is None else bias[:, None, None]
@@ -392,15 +428,6 @@ def _phases(positions, n, n_taps, stride, dilation):
             first_output=output, n=n, first_tap=(k0 or 0) + max(count - 1, 0) * q, tap_step=-q,
             n_taps=count, dilation=dilation // g,
         )  # fmt: skip
-
-
-def _transposed(w, groups):
-    """Kernels (C, F / G, KH, KW) of the way back; a view, unless groups are of several of both."""
-    F, C_of_w, KH, KW = w.shape
-    if groups == 1:
-        return w.transpose(1, 0, 2, 3)
-    w = w.reshape(groups, F // groups, C_of_w, KH, KW).transpose(0, 2, 1, 3, 4)
-    return w.reshape(groups * C_of_w, F // groups, KH, KW)
 
 
 def _size(problem):

@@ -30,6 +30,7 @@ from fastcorr._algorithms.operands cimport (
 )
 from fastcorr._algorithms.parallel cimport parallel_for, whole_lines
 from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
+from fastcorr._algorithms.turned cimport gather_kernels
 from fastcorr._algorithms.window cimport axis_of, axis_t, ceil_div, interior, positions
 from fastcorr._kernels.dispatch cimport kernels
 from fastcorr._kernels.kernels cimport (
@@ -71,6 +72,7 @@ ctypedef struct job_t:
     Py_ssize_t stride_y, stride_x, dilation_y, dilation_x
     axis_t rows, columns
     const char *ready           # [groups * m][lda], compute type, chunk after chunk; or NULL
+    bint gathered_weights       # neighbouring rows are neighbours in w: a transposed array
     Py_ssize_t lda
     # chunks of k
     Py_ssize_t chunk_channels, chunk_kh, chunk_kw, n_chunks
@@ -212,6 +214,16 @@ cdef void load_weights(const job_t *job, const tile_t *t, const chunk_t *chunk, 
     cdef const char *src
     cdef char *dst
     cdef char nothing[16]
+    if job.gathered_weights:
+        src = (job.w.data + (t.group * job.m + m0) * job.w.f + chunk.c0 * job.w.c
+               + chunk.ky0 * job.w.kh + chunk.kx0 * job.w.kw)
+        if item == 4:
+            gather_kernels(src, job.w.c, chunk.nc, job.w.f, mr, job.w.kh, chunk.nky, job.w.kw,
+                           chunk.nkx, <uint32_t *> weights, lda)
+        else:
+            gather_kernels(src, job.w.c, chunk.nc, job.w.f, mr, job.w.kh, chunk.nky, job.w.kw,
+                           chunk.nkx, <uint64_t *> weights, lda)
+        return
     memset(nothing, 0, sizeof(nothing))
     win.row_bytes, win.column_bytes = &zero, &zero
     win.n_rows, win.n_columns = 1, chunk.nkx
@@ -647,6 +659,7 @@ cdef class Gemm(Tiled):
         elif self.weights_as_computed and PyArray_IS_C_CONTIGUOUS(w):
             job.ready = job.w.data
             job.lda = job.channels * job.kh * job.kw
+        job.gathered_weights = self.weights_as_computed and abs(job.w.f) < abs(job.w.c)
         return parallel_for(run_tile, &job, cut.n_tiles, cut.workers, cut.scratch_bytes,
                             cut.tile_seconds)
 

@@ -23,7 +23,6 @@ the other images.
 
 import numpy as np
 
-from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from libc.string cimport memcpy, memset
 from numpy cimport PyArray_DATA, import_array, ndarray
 
@@ -551,9 +550,6 @@ cdef class Winograd(Tiled):
         if shared and self.weights is None:
             cut.scratch_bytes += job.n_points * job.u_step * item // max(cut.workers, 1)
         cut.tile_seconds = task_cycles / CYCLES_PER_SECOND
-        # The C library of Linux gives memory of this size back to the system at every call, and has
-        # to clear it at the next, until so much was once asked for in one piece.
-        PyMem_RawFree(PyMem_RawMalloc(cut.workers * cut.scratch_bytes))
         cut.kernel_name = (f"fc_{kernel.name.decode()}_winograd{job.m}_gemm_{rows}x{nr}"
                            f"_{active_isa()}")
         return cut
