@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import reference
 
+import fastcorr
+
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 if not FOLDER.is_dir():
     pytest.skip("there is no benchmarks folder beside the tests", allow_module_level=True)
@@ -73,8 +75,6 @@ def test_images_are_layers_with_padding(benchmarks, kernel, boundary):
         "", "filters", (7, 8), kernel, dtype="float64", mode="same", boundary=boundary
     )
     x, w = case.arrays()
-    import fastcorr
-
     expected = fastcorr.correlate2d(x, w, "same", boundary)
     assert case.y4_shape == (1, 1, 7, 8)
     np.testing.assert_allclose(reference.correlate(x, w, **case.keywords).astype(float), expected)
@@ -106,3 +106,24 @@ def test_regret(benchmarks):
     assert found.taken in found.seconds
     assert {"stencil", "separable", "gemm"} <= found.seconds.keys()
     assert found.regret >= 1
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_oracle_of_the_accuracy_table(benchmarks, groups):
+    """Whole numbers whose sum in float64 would be rounded."""
+    accuracy, cases = benchmarks("accuracy"), benchmarks("benchmarks.cases")
+    case = cases.Case(
+        "", "multi", (2, 4, 6, 7), (6, 4 // groups, 3, 2), stride=2, padding=(1, 1), groups=groups,
+        dtype="float64",
+    )  # fmt: skip
+    rng = np.random.default_rng(0)
+    x, w = (rng.integers(-(2**40), 2**40, shape) for shape in (case.x_shape, case.w_shape))
+    exact = reference.correlate(x, w, **case.keywords).astype(np.uint64)  # modulo 2^64
+    taps = accuracy.Taps.of(case, x, w)
+    high, low = taps.summed_twice_as_exactly()
+    for a, b, value in zip(high.flat, low.flat, exact.flat, strict=True):
+        assert (int(a) + int(b)) % 2**64 == value
+    assert low.any()
+    np.testing.assert_allclose(taps.summed(), high, rtol=0, atol=2.0**80 * 1e-14)
+    found = accuracy.errors(case, high, (high, low), taps.magnitude())
+    assert 0 < found["mean"] <= found["max"] < 1
