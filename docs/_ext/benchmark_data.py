@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Read what `python benchmarks/compare.py --json docs/performance/data/<name>.json` wrote.
+
+Every file of that folder counts. Where two have the same case, the later run (by its date) wins, so
+a new run need only be dropped beside the old ones, or replace them.
+"""
+
+import json
+import math
+import statistics
+from pathlib import Path
+
+DATA = Path(__file__).parent.parent / "performance" / "data"
+
+
+def runs(folder=DATA):
+    """Return [(about, rows)] of all files, the latest first."""
+    contents = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    contents = [content for content in contents if "rows" in content]
+    contents.sort(key=lambda content: content["about"]["date"], reverse=True)
+    return [(content["about"], content["rows"]) for content in contents]
+
+
+def is_scaling(about):
+    return isinstance(about["threads"], list)
+
+
+def latest(folder=DATA):
+    """Return [(about, rows)]: each case once, in the run that measured it last."""
+    seen, result = set(), []
+    for about, rows in runs(folder):
+        if is_scaling(about):
+            continue
+        kept = [row for row in rows if row["case"] not in seen]
+        seen.update(row["case"] for row in kept)
+        if kept:
+            result.append((about, kept))
+    return result
+
+
+def scaling(folder=DATA):
+    """Return the latest scaling run (about, rows), or None."""
+    return next(((about, rows) for about, rows in runs(folder) if is_scaling(about)), None)
+
+
+def of_group(group, folder=DATA):
+    """Return [(about, rows of the group)] without empty ones."""
+    result = []
+    for about, rows in latest(folder):
+        rows = [row for row in rows if row["group"] == group]
+        if rows:
+            result.append((about, rows))
+    return result
+
+
+def groups(folder=DATA):
+    return list(dict.fromkeys(row["group"] for _, rows in latest(folder) for row in rows))
+
+
+def mean_ratio(rows):
+    """Return the geometric mean of the ratios to the best peer, and how many rows are slower."""
+    ratios = [row["ratio"] for row in rows if "ratio" in row]
+    if not ratios:
+        return None, 0, 0
+    mean = math.exp(statistics.fmean(map(math.log, ratios)))
+    return mean, sum(ratio < 1 for ratio in ratios), len(ratios)
+
+
+def machine():
+    """Return docs/performance/data/machine.json: bandwidth of the machine, and its command."""
+    path = DATA / "machine.json"
+    return json.loads(path.read_text()) if path.exists() else None
