@@ -28,6 +28,7 @@ extensions = [
     "numpydoc",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
+    "accuracy_table",
     "benchmark_tables",
     "capabilities",
     "mathml",
@@ -88,7 +89,7 @@ plot_rcparams = {
     "axes.spines.right": False,
 }
 plot_apply_rcparams = True
-plot_working_directory = str(HERE / "figures")
+plot_basedir = plot_working_directory = str(HERE / "figures")
 
 sphinx_gallery_conf = {
     "examples_dirs": "gallery",

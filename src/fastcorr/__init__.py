@@ -43,17 +43,22 @@ this machine has, and whether it works).
 
 What every layer keeps
 ----------------------
-Accuracy     |y - exact| <= 16 u (|x| * |w|) on ordinary data, 64 u on hostile data: sums are
-             blocked (kernels.h). NaN and infinities appear exactly where the definition puts them;
-             integers are exact modulo 2**n.
-Determinism  y is bitwise the same for any number of threads, and, by the same method, alone or
-             inside a batch: no sum is split between threads, and its order follows from the shapes
-             and dtypes alone.
-Threads      The GIL is released. At most `workers` threads; limits of threadpoolctl, OpenMP, CPU
-             affinity and cgroup quota bound the default. Calls from many threads at once are safe.
-Forks        A child forked after a parallel call can compute: idle threads are ended before a fork.
-Memory       The padding and the im2col matrix are never made; scratch is a few MB at most, or
-             64 MB or so for transforms, and is freed on Ctrl-C too. No memory is a MemoryError.
+Accuracy
+    ``|y - exact| <= 16 u (|x| * |w|)`` on ordinary data, 64 u on hostile data: sums are
+    blocked (kernels.h). NaN and infinities appear exactly where the definition puts them;
+    integers are exact modulo 2**n.
+Determinism
+    y is bitwise the same for any number of threads, and, by the same method, alone or
+    inside a batch: no sum is split between threads, and its order follows from the shapes
+    and dtypes alone.
+Threads
+    The GIL is released. At most `workers` threads; limits of threadpoolctl, OpenMP, CPU
+    affinity and cgroup quota bound the default. Calls from many threads at once are safe.
+Forks
+    A child forked after a parallel call can compute: idle threads are ended before a fork.
+Memory
+    The padding and the im2col matrix are never made; scratch is a few MB at most, or
+    64 MB or so for transforms, and is freed on Ctrl-C too. No memory is a MemoryError.
 
 How to add
 ----------
