@@ -3,7 +3,7 @@
 
 Small whole numbers, whose every partial sum is exact, must give SciPy's numbers bit for bit in
 every dtype; random numbers must keep the contract. Each deliberate difference of
-docs/differences.md has its test here.
+docs/start/scipy.rst has its test here.
 """
 
 import doctest
@@ -475,9 +475,9 @@ def test_scipys_own_tests(child):
     assert {name: error for name, error in results.items() if error} == {}
 
 
-# ---- the deliberate differences, as docs/differences.md lists them -----------------------------
+# ---- the deliberate differences, as docs/start/scipy.rst lists them -----------------------------
 
-DIFFERENCES = Path(__file__).parents[1] / "docs" / "differences.md"
+DIFFERENCES = Path(__file__).parents[1] / "docs" / "start" / "scipy.rst"
 
 
 def test_examples_of_the_page():

@@ -8,6 +8,8 @@ Each method is asked about a problem that it is made for, and then about the sam
 thing changed. What it refuses is marked, and its reasons stand below.
 """
 
+import re
+
 import numpy as np
 from docutils import nodes
 from docutils.parsers.rst import Directive
@@ -18,9 +20,9 @@ from fastcorr._plan import ALGORITHMS
 
 METHODS = tuple(dict.fromkeys(row.method for row in ALGORITHMS))
 DTYPES = (
-    "bool int8 uint8 int16 uint16 int32 uint32 int64 uint64 float16 float32 float64 longdouble "
-    "complex64 complex128 clongdouble"
-).split()
+    "bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16",
+    "float32", "float64", "longdouble", "complex64", "complex128", "clongdouble",
+)  # fmt: skip
 YES, NO = "yes", "–"
 SIZE = 40
 
@@ -128,7 +130,7 @@ class Capabilities(Directive):
         heading = ["dtype" if kind == "dtypes" else "option"]
         heading += [nodes.literal(text=repr(method)) for method in METHODS]
         reasons = {
-            (method, why): None
+            (method, re.sub(r", not \w+$", "", why)): None
             for _, whys in rows
             for method, why in zip(METHODS, whys, strict=True)
             if why

@@ -22,9 +22,7 @@ for row, before in zip(rows, [None, *rows], strict=False):
     places.append(place)
     place += 1
 
-figure, axes = plt.subplots(
-    figsize=(7.5, max(3, 0.165 * (place + 4))), layout="constrained"
-)
+figure, axes = plt.subplots(figsize=(7.5, max(3, 0.165 * (place + 4))), layout="constrained")
 ratios = np.array([row["ratio"] for row in rows])
 colours = [BLUE if ratio >= 1 else ORANGE for ratio in ratios]
 axes.barh(places, np.log2(ratios), color=colours, height=0.75)

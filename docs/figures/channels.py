@@ -4,8 +4,16 @@
 import matplotlib.pyplot as plt
 import numpy as np
 from drawing import (
-    BLUE, GREEN, ORANGE, PALE_BLUE, PALE_GREEN, PALE_ORANGE, finish, frame, grid,
-)  # fmt: skip
+    BLUE,
+    GREEN,
+    ORANGE,
+    PALE_BLUE,
+    PALE_GREEN,
+    PALE_ORANGE,
+    finish,
+    frame,
+    grid,
+)
 
 from fastcorr import corr2d
 

@@ -3,8 +3,16 @@
 
 import matplotlib.pyplot as plt
 from drawing import (
-    BLUE, GREEN, ORANGE, PALE_BLUE, PALE_GREEN, PALE_ORANGE, finish, frame, grid,
-)  # fmt: skip
+    BLUE,
+    GREEN,
+    ORANGE,
+    PALE_BLUE,
+    PALE_GREEN,
+    PALE_ORANGE,
+    finish,
+    frame,
+    grid,
+)
 
 M, K, LANES = 4, 6, 4
 
@@ -23,7 +31,5 @@ frame(axes, 2, K + 1, 1, LANES, GREEN)
 frame(axes, 2, K + 1 + LANES, 1, LANES, GREEN)
 grid(axes, [[""] * (2 * LANES) for _ in range(M)], at=(K + 1.6, K + 1), face=PALE_ORANGE)
 frame(axes, K + 1.6, K + 1, M, 2 * LANES, ORANGE)
-axes.text(
-    K + 1 + LANES, -K - 1.6 - M - 0.7, "c: m x NR sums in registers", ha="center", fontsize=9
-)
+axes.text(K + 1 + LANES, -K - 1.6 - M - 0.7, "c: m x NR sums in registers", ha="center", fontsize=9)
 finish(axes)

@@ -11,9 +11,9 @@ from drawing import BLUE, GREEN, GREY, ORANGE, RED
 ROOT = Path.cwd().parent.parent
 sys.path[:0] = [str(Path.cwd().parent / "_ext"), str(ROOT / "benchmarks")]
 import benchmark_data as data
-from benchmarks import cases
 
 import fastcorr
+from benchmarks import cases
 
 COLOURS = {"direct": BLUE, "winograd": ORANGE, "fft": GREEN, "separable": RED}
 known = {case.name: case for case in cases.CASES}

@@ -18,9 +18,7 @@ variance = corr2d(noisy**2, ones) - corr2d(noisy, ones) ** 2 / V.size
 R = corr2d(noisy, V) / (np.sqrt(variance) * np.linalg.norm(V))
 row, column = np.unravel_index(R.argmax(), R.shape)
 
-figure, axes = plt.subplots(
-    1, 3, figsize=(9, 3.6), width_ratios=(0.55, 1, 1), layout="constrained"
-)
+figure, axes = plt.subplots(1, 3, figsize=(9, 3.6), width_ratios=(0.55, 1, 1), layout="constrained")
 picture(axes[0], waldo, "the kernel")
 picture(axes[1], noisy[::2, ::2], "the photograph, with noise", extent=(0, 512, 512, 0))
 axes[1].add_patch(Rectangle((column, row), 80, 90, fill=False, edgecolor=ORANGE, lw=2))

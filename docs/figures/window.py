@@ -3,8 +3,15 @@
 
 import matplotlib.pyplot as plt
 from drawing import (
-    BLUE, PALE_BLUE, PALE_GREEN, PALE_GREY, PALE_ORANGE, finish, frame, grid,
-)  # fmt: skip
+    BLUE,
+    PALE_BLUE,
+    PALE_GREEN,
+    PALE_GREY,
+    PALE_ORANGE,
+    finish,
+    frame,
+    grid,
+)
 
 ROWS, COLUMNS = 5, 9
 FACES = {(0, 0): PALE_BLUE, (0, 1): PALE_ORANGE, (1, 0): PALE_GREEN, (1, 1): PALE_GREY}

@@ -3,13 +3,13 @@
 Edges
 =====
 
-Vertical and horizontal edges of a photograph, by differences of neighbours and by Sobel's kernels, in one
-call each.
+Vertical and horizontal edges of a photograph, by differences of neighbours and by Sobel's
+kernels, in one call each.
 """
 
 # %%
-# A photograph of one channel. ``padding="same"`` keeps its size, and ``"reflect"`` continues it at the
-# border, where zeros would look like an edge.
+# A photograph of one channel. ``padding="same"`` keeps its size, and ``"reflect"`` continues it
+# at the border, where zeros would look like an edge.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -24,8 +24,9 @@ kernels = np.stack([sobel, sobel.T])[:, None]  # two outputs, one input: (2, 1, 
 vertical, horizontal = fastcorr.corr2d(photo, kernels, padding="same", padding_mode="reflect")
 
 # %%
-# Red is where the picture grows darker from left to right or downwards, blue where it grows brighter. The two
-# together are the slope of the brightness: its length shows every edge, its direction colours them.
+# Red is where the picture grows darker from left to right or downwards, blue where it grows
+# brighter. The two together are the slope of the brightness: its length shows every edge, its
+# direction colours them.
 
 length = np.hypot(vertical, horizontal)
 

@@ -3,8 +3,8 @@
 FFT against direct
 ==================
 
-From which size of the kernel on do transforms pay? On the machine that built this page: one image of 512 x 512 in
-float32, kernels of random numbers from 3 x 3 to 63 x 63.
+From which size of the kernel on do transforms pay? On the machine that built this page: one
+image of 512 x 512 in float32, kernels of random numbers from 3 x 3 to 63 x 63.
 """
 
 # %%
@@ -38,8 +38,9 @@ for size, method in zip(sizes, taken, strict=True):
     print(f"{size:2} x {size:<2} 'auto' takes {method!r}")
 
 # %%
-# 'direct' grows with the area of the kernel, 'fft' hardly at all. Under 'auto' transforms are checked, output by output,
-# against the accuracy that is promised (:doc:`/guide/accuracy`), which costs time that a forced 'fft' does not take.
+# 'direct' grows with the area of the kernel, 'fft' hardly at all. Under 'auto' transforms are
+# checked, output by output, against the accuracy that is promised (:doc:`/guide/accuracy`),
+# which costs time that a forced 'fft' does not take.
 
 figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
 for (method, values), style in zip(times.items(), ("o-", "s-", "k--"), strict=True):

@@ -3,12 +3,13 @@
 Directions, by a bank of Gabor kernels
 ======================================
 
-A Gabor kernel is a wave under a bell: it answers to lines and edges of one direction. A bank of them tells the
-direction of every edge of a picture.
+A Gabor kernel is a wave under a bell: it answers to lines and edges of one direction. A bank of
+them tells the direction of every edge of a picture.
 """
 
 # %%
-# Twelve directions, and for each a kernel with a crest in its middle and one with an edge there.
+# Twelve directions, and for each a kernel with a crest in its middle and one with an edge
+# there.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -40,8 +41,8 @@ for place, kernel in zip(axes.flat, kernels.reshape(-1, 13, 13), strict=True):
     place.set_axis_off()
 
 # %%
-# The photograph has its colours last, as pictures have; each kernel sees the brightness. A `FilterBank` keeps the
-# 24 kernels for the next picture.
+# The photograph has its colours last, as pictures have; each kernel sees the brightness. A
+# `FilterBank` keeps the 24 kernels for the next picture.
 
 brightness = np.array([0.299, 0.587, 0.114])
 photo = astronaut().astype(np.float32) / 255
@@ -51,8 +52,9 @@ responses = bank(photo)
 print(photo.shape, "->", responses.shape)
 
 # %%
-# The energy of a direction is the sum of the squares of its two kernels; the mean direction (angles doubled, since
-# an edge at 0 and one at 180 degrees are the same) becomes the hue, the energy the brightness.
+# The energy of a direction is the sum of the squares of its two kernels; the mean direction
+# (angles doubled, since an edge at 0 and one at 180 degrees are the same) becomes the hue, the
+# energy the brightness.
 
 energy = (responses**2).reshape(512, 512, 2, DIRECTIONS).sum(axis=2)
 total = energy.sum(axis=-1)

@@ -3,13 +3,14 @@
 Gaussian pyramid by stride
 ==========================
 
-Half the size, again and again: blur, then take every second pixel. With ``stride=2`` the pixels that would be
-thrown away are never computed.
+Half the size, again and again: blur, then take every second pixel. With ``stride=2`` the pixels
+that would be thrown away are never computed.
 """
 
 # %%
-# The kernel is a product of a column and a row, the binomial one of 5 taps. It blurs each colour by itself, so there
-# are three groups; ``padding="same"`` gives half the size, rounded up.
+# The kernel is a product of a column and a row, the binomial one of 5 taps. It blurs each
+# colour by itself, so there are three groups; ``padding="same"`` gives half the size, rounded
+# up.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -48,8 +49,8 @@ axes.imshow(canvas.clip(0, 1))
 axes.set_axis_off()
 
 # %%
-# Without the blur fine stripes would become coarse ones that are not there. A pattern of rings shows it: every fourth
-# pixel of it, with and without.
+# Without the blur fine stripes would become coarse ones that are not there. A pattern of rings
+# shows it: every fourth pixel of it, with and without.
 
 y, x = np.mgrid[-256:256, -256:256] / 256
 rings = (0.5 + 0.5 * np.cos(180 * (x**2 + y**2))).astype(np.float32)

@@ -3,8 +3,8 @@
 Template search
 ===============
 
-Where in a picture is this? The normalised correlation with the pattern is 1 where it stands, whatever the
-brightness and the contrast there.
+Where in a picture is this? The normalised correlation with the pattern is 1 where it stands,
+whatever the brightness and the contrast there.
 """
 
 # %%
@@ -23,10 +23,10 @@ template = image[top : top + height, left : left + width]
 
 
 # %%
-# In the window of each place, with the means taken off both, the score is
-# :math:`\langle x, t \rangle / (\lVert x \rVert \lVert t \rVert)`. The sums over the windows are correlations with ones.
-# Taking the image's mean off at the beginning costs nothing and keeps digits; a window without contrast has the
-# score 0.
+# In the window of each place, with the means taken off both, the score is :math:`\langle x, t
+# \rangle / (\lVert x \rVert \lVert t \rVert)`. The sums over the windows are correlations with
+# ones. Taking the image's mean off at the beginning costs nothing and keeps digits; a window
+# without contrast has the score 0.
 
 
 def match(image, template):
@@ -45,7 +45,8 @@ best = np.unravel_index(score.argmax(), score.shape)
 print("found at", tuple(map(int, best)), "with", score.max().round(6))
 
 # %%
-# The other coins look like it, too: every peak above 0.55 is framed, the strongest of each neighbourhood.
+# The other coins look like it, too: every peak above 0.55 is framed, the strongest of each
+# neighbourhood.
 
 peaks = []
 rest = score.copy()

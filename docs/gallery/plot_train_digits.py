@@ -3,14 +3,14 @@
 Training on handwritten digits
 ==============================
 
-A network of two convolution layers learns to read 1797 images of 8 x 8 pixels, on NumPy and fastcorr alone. The
-program is ``examples/train_digits.py``: pooling, dense layers, loss and optimiser are written out there, some ten lines
-each. Here it is used as a module.
+A network of two convolution layers learns to read 1797 images of 8 x 8 pixels, on NumPy and
+fastcorr alone. The program is ``examples/train_digits.py``: pooling, dense layers, loss and
+optimiser are written out there, some ten lines each. Here it is used as a module.
 """
 
 # %%
-# The layers are functions with a memory: called, they compute; ``backward`` returns the gradient by their input and keeps
-# those by their weights.
+# The layers are functions with a memory: called, they compute; ``backward`` returns the
+# gradient by their input and keeps those by their weights.
 
 import sys
 from pathlib import Path
@@ -33,8 +33,8 @@ for layer in layers[:4:2]:
     print(layer)
 
 # %%
-# Ten passes over the images, each in another order and shifted by a pixel at random. A seed gives the same network every
-# time, bit for bit, on any number of threads.
+# Ten passes over the images, each in another order and shifted by a pixel at random. A seed
+# gives the same network every time, bit for bit, on any number of threads.
 
 with fastcorr.set_workers(1):  # the layers are small
     losses = train_digits.train(layers, x, labels, 10, rng, show_progress=False)

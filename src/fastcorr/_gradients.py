@@ -55,6 +55,15 @@ class Corr2DGrads(NamedTuple):
     ----------
     x, w, b : ndarray or None
         The gradients by x, w and the bias, of the shapes of x, w and the bias.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastcorr import corr2d_backward
+    >>> grads = corr2d_backward(np.ones((1, 2)), np.ones((1, 3)), np.ones((1, 2)), needs="xb")
+    >>> grads.x, grads.w, grads.b
+    (array([[1., 2., 1.]]), None, array(2.))
+    >>> dx, _, db = grads
     """
 
     x: Array | None

@@ -34,6 +34,19 @@ class ReceptiveField:
         First row and column of the field of output (0, 0); negative where it begins in the padding.
     input_shape, output_shape : (int, int) or None
         Sizes of the first input and the last output, where `receptive_field` was given the former.
+
+    Examples
+    --------
+    A 3x3 layer with padding, at a stride of 2:
+
+    >>> import fastcorr
+    >>> field = fastcorr.receptive_field([{"kernel_size": 3, "stride": 2, "padding": 1}], (8, 8))
+    >>> field.size, field.jump, field.start
+    ((3, 3), (2, 2), (-1, -1))
+    >>> field.bounds(0, 1)
+    ((-1, 2), (1, 4))
+    >>> field.region(0, 1)
+    (slice(0, 2, None), slice(1, 4, None))
     """
 
     size: tuple[int, int]
@@ -45,9 +58,18 @@ class ReceptiveField:
     _axes: tuple = field(default=((), ()), repr=False)
 
     def bounds(self, i: SupportsIndex, j: SupportsIndex) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Return the unclipped field ((top, bottom), (left, right)) of output (i, j), half open.
+        """Return the unclipped field of output (i, j).
 
-        Rows and columns outside the input lie in the padding.
+        Parameters
+        ----------
+        i, j : int
+            Row and column of the output, from 0 on.
+
+        Returns
+        -------
+        ((int, int), (int, int))
+            ((top, bottom), (left, right)), half open. Rows and columns outside the input lie in the
+            padding.
 
         Raises
         ------
@@ -64,9 +86,17 @@ class ReceptiveField:
     def region(self, i: SupportsIndex, j: SupportsIndex) -> tuple[slice, slice]:
         """Return the slices of the input that output (i, j) sees.
 
-        Where `input_shape` is known, they are the smallest that hold all pixels seen, and empty if
-        there are none. Else they are those of `bounds`: not clipped, so they may be negative, which
-        then does not count from the end.
+        Parameters
+        ----------
+        i, j : int
+            Row and column of the output, from 0 on.
+
+        Returns
+        -------
+        (slice, slice)
+            Where `input_shape` is known, the smallest that hold all pixels seen, and empty ones if
+            there are none. Else those of `bounds`: not clipped, so they may be negative, which then
+            does not count from the end.
 
         Raises
         ------

@@ -4,8 +4,8 @@
 
 Decides what SciPy's modes, boundaries, fillvalue, flips and conjugates mean in terms of the
 operator; `_plan` chooses how to compute it and runs it. The rules are those of
-`scipy.signal.correlate2d` and `convolve2d` of SciPy 1.13 to 1.17; docs/differences.md lists what is
-different on purpose.
+`scipy.signal.correlate2d` and `convolve2d` of SciPy 1.13 to 1.17; docs/start/scipy.rst lists
+what is different on purpose.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def correlate2d(
     Notes
     -----
     ``from fastcorr import correlate2d`` in the place of ``from scipy.signal import correlate2d`` is
-    all that a program needs; what then differs is listed in docs/differences.md.
+    all that a program needs; what then differs is listed under "Coming from SciPy".
 
     With 'auto', ``|y - exact| <= 16 u (|in1| * |in2|)`` for ordinary data, and 64 u for data of the
     greatest range, where u is the unit roundoff of the dtype of y and * stands for this function.
@@ -254,8 +254,8 @@ def convolve2d(
 
     Notes
     -----
-    Accuracy, dtypes and memory are those of `correlate2d`, and docs/differences.md lists what is
-    different in SciPy. In the modes 'full' and 'valid', ::
+    Accuracy, dtypes and memory are those of `correlate2d`, and "Coming from SciPy" lists what is
+    different there. In the modes 'full' and 'valid', ::
 
         convolve2d(in1, in2) == correlate2d(in1, in2[::-1, ::-1].conj())
 

@@ -132,6 +132,11 @@ def set_workers(workers: SupportsIndex) -> AbstractContextManager[None]:
         A positive number is taken as it is. A negative one counts back from the CPUs that the
         process may use: -1 is all of them.
 
+    Returns
+    -------
+    context manager
+        It changes the default while its block runs.
+
     Raises
     ------
     TypeError
