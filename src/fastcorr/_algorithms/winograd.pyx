@@ -483,7 +483,8 @@ cdef class Winograd(Tiled):
         best = min(candidates(
             job.m, job.groups, job.rows, job.channels, job.n_chunks, max(job.n_tiles, 1),
             job.tiles_across,
-            block_rows(kernel), kernel.lanes, kernel.item_bytes, workers,
+            tuple(kernel.gemm_rows[nv] for nv in range(FC_GEMM_MAX_VECTORS + 1)),
+            kernel.lanes, kernel.item_bytes, workers,
             self.weights is not None))
         return self._make(kernel, workers, best)
 
@@ -627,13 +628,6 @@ cdef class Winograd(Tiled):
         weights.bounds.apply(&job.guard)
         job.bias = NULL if bias is None else <const char *> PyArray_DATA(<ndarray> bias)
         parallel_for(run_task, &job, cut.n_tiles, cut.workers, cut.task_bytes, cut.tile_seconds)
-
-
-cdef list block_rows(const fc_kernels_t *kernel):
-    """Most rows beside 0, 1, 2, ... vectors. GCC 12 compiles 13 and 14 beside one badly."""
-    rows = [kernel.gemm_rows[nv] for nv in range(FC_GEMM_MAX_VECTORS + 1)]
-    rows[1] = min(rows[1], 12)
-    return rows
 
 
 cdef inline Py_ssize_t odd_lines(Py_ssize_t n_bytes) noexcept nogil:

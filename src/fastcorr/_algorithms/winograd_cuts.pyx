@@ -83,7 +83,7 @@ def seconds(problem, is_bound=False):
     n_tiles = max(problem.N, 1) * tiles_down * tiles_across
     best = min(candidates(
         m, problem.groups, problem.F // problem.groups, channels, n_chunks_of(channels), n_tiles,
-        tiles_across, (0, 12, 14, 9, 6), lanes, item, 1,
+        tiles_across, (0, 14, 14, 9, 6), lanes, item, 1,
         is_bound and transformed_bytes(m, problem.F, channels, item) <= KEPT_BYTES))
     # Tiles that mark_padding finds.
     inner_down, inner_across = (
@@ -117,8 +117,11 @@ def candidates(m, groups, rows, channels, n_chunks, n_tiles, tiles_across, gemm_
                 CYCLES_PER_INPUT_VECTOR / 2 * (m + 2) / 6 * (m * tiles / lanes + lines)
                 + CYCLES_PER_INPUT_ROW / 2 * lines
                 + CYCLES_PER_INPUT_TILES * (points / 36) * (tiles / lanes + lines / 2))
+            products = vectors // nv * panel_cycles(block, nv)
+            if vectors % nv:
+                products += panel_cycles(block, vectors % nv)
             per_block = points * (
-                vectors / nv * panel_cycles(block, nv) * channels
+                products * channels
                 + CYCLES_PER_CALL * n_chunks * panels)
             per_block += block * (CYCLES_PER_OUTPUT_TILES * points / 36 * vectors
                                   + CYCLES_PER_OUTPUT_ROW * m * lines)
