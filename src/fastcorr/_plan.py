@@ -333,7 +333,8 @@ def _ways(problem, served, is_bound=False):
     single = served if served.N == 1 else replace(served, N=1)
     timed = []
     for method in dict.fromkeys(row.method for row in rows):  # 'direct' first
-        if method == "direct" or problem.method != "auto" or timed[0][1] >= DIRECT_SECONDS:
+        fastest = min((seconds for _, seconds in timed), default=np.inf)
+        if method == "direct" or problem.method != "auto" or fastest >= DIRECT_SECONDS:
             of_method = [row for row in rows if row.method == method]
             row = of_method[0]
             if len(of_method) > 1:
