@@ -21,6 +21,7 @@ SHORT = [name for name in FILTERS if BY_NAME[name].flops < 5e8]  # SciPy takes l
 class Image:
     param_names = ("case",)
     timeout = 120
+    rounds = 1  # one process for each case
 
     def setup(self, name):
         self.case = BY_NAME[name]

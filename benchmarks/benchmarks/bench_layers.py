@@ -25,6 +25,7 @@ class Layer:
     params = (names(*LAYERS),)
     param_names = ("case",)
     timeout = 120
+    rounds = 1  # one process for each case
 
     def setup(self, name):
         self.case = BY_NAME[name]
