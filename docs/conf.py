@@ -35,6 +35,7 @@ extensions = [
 ]
 exclude_patterns = ["_build", "gallery"]  # the gallery is built from its scripts
 default_role = "py:obj"
+rst_prolog = ".. currentmodule:: fastcorr\n"  # `corr2d` is enough for a link
 numfig = True
 math_number_all = True
 math_eqref_format = "({number})"
@@ -75,7 +76,7 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
 }
-html_sidebars = {"index": [], "gallery/*": ["sidebar-nav-bs"]}
+html_sidebars = {"index": [], "performance/index": []}
 
 plot_formats = [("svg", 100)]
 plot_html_show_formats = False
@@ -105,7 +106,7 @@ sphinx_gallery_conf = {
     "doc_module": ("fastcorr",),
     "reference_url": {"fastcorr": None},
     "backreferences_dir": None,
-    "min_reported_time": 3600,
+    "write_computation_times": False,  # the page of times asks the network for scripts
 }
 # What the examples import may warn of its own future.
 warnings.filterwarnings("ignore", category=DeprecationWarning)
