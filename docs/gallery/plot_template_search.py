@@ -18,7 +18,7 @@ from skimage.data import coins
 from fastcorr import corr2d
 
 image = coins().astype(np.float64)
-top, left, height, width = 40, 233, 42, 42
+top, left, height, width = 25, 130, 50, 50
 template = image[top : top + height, left : left + width]
 
 
