@@ -168,6 +168,13 @@ def test_separable_kernels_are_found():
     assert check_bank(x, np.random.default_rng(0).random(w.shape, np.float32))[1] != "separable"
 
 
+def test_a_batch_is_transformed_as_its_images_are():
+    rng = np.random.default_rng(0)
+    for size, k in ((97, 21), (152, 14), (182, 36)):
+        x = rng.standard_normal((5, 2, size, size)).astype("f")
+        check_bank(x, rng.standard_normal((3, 2, k, k)).astype("f"), method="fft")
+
+
 def test_the_method_follows_from_the_size_of_an_image_alone():
     rng = np.random.default_rng(0)
     bank = FilterBank(rng.standard_normal((64, 64, 3, 3)).astype("f"), padding=1)

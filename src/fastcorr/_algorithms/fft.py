@@ -200,7 +200,10 @@ def _axes(problem, axis, zero_fill):
 
 @lru_cache(maxsize=512)
 def _grid(problem, zero_fill):
-    """The cheapest grid of tiles of bounded memory, or of all where that costs too much time."""
+    """The cheapest grid of tiles of bounded memory, or of all where that costs too much time.
+
+    It is the cheapest for one image, so that an image in a batch is cut as it is alone.
+    """
     kernels, spectra = problem.F // problem.groups, problem.C // problem.groups
     for taps, stride, dilation in zip(
         (problem.KH, problem.KW), problem.stride, problem.dilation, strict=True
@@ -222,15 +225,17 @@ def _grid(problem, zero_fill):
     of_tile = (spectra + kernels) * work + spectra * kernels * points * SECONDS_PER_POINT_PRODUCT
     if problem.method == "auto" and problem.dtype.char in "dDgG":
         of_tile = CERTIFICATE_FACTOR * (of_tile + SECONDS_PER_TILE)
-    of_call = problem.N * problem.groups * tiles * (of_tile * factor + SECONDS_PER_TILE)
-    of_call += problem.F * spectra * work * factor
+    of_image = problem.groups * tiles * (of_tile * factor + SECONDS_PER_TILE)
+    of_kernels = problem.F * spectra * work * factor
+    cost = of_image + of_kernels
     item = _work_dtype(problem).itemsize
     is_bounded = points * item * (spectra + 2) <= TILES_BYTES
     is_bounded &= points * item * spectra <= SPECTRA_BYTES
-    if of_call[is_bounded].min(initial=np.inf) <= BOUND_FACTOR * of_call.min():
-        of_call[~is_bounded] = np.inf
-    i, j = np.unravel_index(np.argmin(of_call), of_call.shape)
-    return _Grid(axes[0][i], axes[1][j], float(of_call[i, j]))
+    if cost[is_bounded].min(initial=np.inf) <= BOUND_FACTOR * cost.min():
+        cost[~is_bounded] = np.inf
+    i, j = np.unravel_index(np.argmin(cost), cost.shape)
+    seconds = problem.N * of_image[i, j] + of_kernels[i, j]
+    return _Grid(axes[0][i], axes[1][j], float(seconds))
 
 
 def _work_dtype(problem):
