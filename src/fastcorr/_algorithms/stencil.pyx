@@ -43,7 +43,7 @@ LARGEST_WINDOW_BYTES = 512 * 1024
 MAX_CHANNELS = 2                # output channels per group: with more, gemm reuses loads better
 MAX_DILATION = 8
 TILE_CYCLES = 150e3             # about 50 us: enough tiles to balance, few enough to be free
-CYCLES_PER_THREAD = 100e3
+CYCLES_PER_THREAD = 30e3        # 10 us: several times what a second thread costs
 CYCLES_PER_SECOND = 2e9
 
 
@@ -167,7 +167,7 @@ cdef void stage_rows(const job_t *job, const tile_t *t, Py_ssize_t channel, int 
             win.lo, win.hi = 0, win.n_columns
         win.column_bytes = column_bytes + px * job.row_length + lo
         job.kernel.stage[job.x_type](
-            &win, src, 1, job.chunk_rows * job.stride_y * job.x.h, job.fill + part * item,
+            &win, src, 1, 0, job.fill + part * item,
             scratch + job.at_window + ((px * job.window_rows + begin) * job.pitch + lo) * item, 0)
 
 
