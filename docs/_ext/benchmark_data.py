@@ -16,9 +16,18 @@ DATA = Path(__file__).parent.parent / "performance" / "data"
 def runs(folder=DATA):
     """Return [(about, rows)] of all files, the latest first."""
     contents = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
-    contents = [content for content in contents if "rows" in content]
-    contents.sort(key=lambda content: content["about"]["date"], reverse=True)
-    return [(content["about"], content["rows"]) for content in contents]
+    found = [
+        (content["about"], [_named(row) for row in content["rows"] if "libraries" in row])
+        for content in contents
+        if {"about", "rows"} <= content.keys()
+    ]
+    return sorted(found, key=lambda pair: pair[0]["date"], reverse=True)
+
+
+def _named(row):
+    """Return the row under names that tell a gradient (`compare.py --of`) from the operator."""
+    of = row.get("of", "forward")
+    return row if of == "forward" else row | {n: f"{row[n]} {of}" for n in ("case", "group")}
 
 
 def is_scaling(about):
