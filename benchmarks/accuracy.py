@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """How accurate is each method, and each other library? In units of u (|x| * |w|).
 
-    python benchmarks/accuracy.py                                    about a minute
+    python benchmarks/accuracy.py                                    three minutes
     python benchmarks/accuracy.py --cases "64-64@32 3x3" --markdown accuracy.md --json accuracy.json
 
 u is the unit roundoff of the dtype, |x| * |w| the correlation of absolute values: the natural size
