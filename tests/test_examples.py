@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 import fastcorr
 
@@ -39,7 +40,8 @@ def test_train_digits(tmp_path, capsys):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed")
     picture = tmp_path / "digits.png"
-    with fastcorr.set_workers(1):  # the same numbers, and no waiting on a busy machine
+    # One thread each: the same numbers, and two pools of threads do not wait for each other's cores.
+    with fastcorr.set_workers(1), threadpool_limits(1, user_api="blas"):
         accuracy, losses = example("train_digits").main(["--output", str(picture), "--quiet"])
     assert accuracy >= 0.98
     assert losses[-1] < 0.1 * losses[0]
