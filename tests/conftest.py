@@ -25,6 +25,13 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "kernels: reaches the compiled code; for sanitizer builds")
+    config.addinivalue_line("markers", "alone: takes the time, or counts threads or memory")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "child" in getattr(item, "fixturenames", ()):  # what a process needs is measured in one of its own
+            item.add_marker("alone")
 
 
 @pytest.fixture(params=dispatch.available_isas())

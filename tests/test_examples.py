@@ -40,7 +40,7 @@ def test_train_digits(tmp_path, capsys):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed")
     picture = tmp_path / "digits.png"
-    # One thread each: the same numbers, and two pools of threads do not wait for each other's cores.
+    # One thread each: the same numbers, and no pool of threads waits for the cores of another.
     with fastcorr.set_workers(1), threadpool_limits(1, user_api="blas"):
         accuracy, losses = example("train_digits").main(["--output", str(picture), "--quiet"])
     assert accuracy >= 0.98
