@@ -30,7 +30,8 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if "child" in getattr(item, "fixturenames", ()):  # what a process needs is measured in one of its own
+        # what a process needs is measured in one of its own
+        if "child" in getattr(item, "fixturenames", ()):
             item.add_marker("alone")
 
 
