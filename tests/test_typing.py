@@ -52,10 +52,8 @@ def test_methods_of_gradients_and_modes_of_scipy():
         fastcorr.correlate2d([[1]], [[1]], mode)
 
 
-@pytest.mark.parametrize(
-    ("name", "function"), list(public_callables()), ids=lambda value: str(value)
-)
-def test_every_argument_and_result_has_a_type(name, function):
+@pytest.mark.parametrize("function", [pytest.param(f, id=name) for name, f in public_callables()])
+def test_every_argument_and_result_has_a_type(function):
     signature = inspect.signature(function)
     untyped = [
         parameter.name
