@@ -166,11 +166,10 @@ def corr2d(
     border, too. The sums are added in an order that only the shapes determine, so y is bitwise the
     same for any number of workers.
 
-    A forced 'fft' keeps ``|y - exact| <= u log2(n) ||x|| ||w||`` in tiles of n points instead, with
-    Euclidean norms over the tile and, for float16 and float32, the u of float64 before y is
-    rounded. So outputs much smaller than the largest ones of their tile lose digits. NaN and
-    infinities stand where the definition puts them, with every method. Under 'auto' each output
-    that transforms leave in doubt is computed again from the definition.
+    The error of transforms is relative to the largest numbers of a tile. So 'fft', forced or taken
+    by 'auto', checks each output, by error constants that are measured, not proven, and computes
+    again from the definition those left in doubt. NaN and infinities stand where the definition
+    puts them, with every method.
 
     Other threads run during the call, and calls from several threads are safe as long as nobody
     writes to the inputs.

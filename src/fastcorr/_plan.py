@@ -37,6 +37,8 @@ from fastcorr import _costs
 from fastcorr._algorithms import (
     depthwise,
     fft,
+    fft_tiles,
+    fft_tiles_cuts,
     gemm,
     generic,
     separable,
@@ -102,7 +104,11 @@ ALGORITHMS = (
         winograd_cuts.unsupported, winograd_cuts.seconds, winograd.Winograd,
     ),
     Algorithm(
-        "fft", "fft", "large kernels: transforms of overlapping tiles",
+        "fft_tiles", "fft", "large kernels: transforms of small overlapping tiles",
+        fft_tiles_cuts.unsupported, fft_tiles_cuts.seconds, fft_tiles.FftTiles,
+    ),
+    Algorithm(
+        "fft", "fft", "the largest kernels: transforms of overlapping tiles",
         fft.unsupported, fft.seconds, fft.Fft,
     ),
 )  # fmt: skip

@@ -191,6 +191,43 @@ typedef void (*fc_winograd_guard_fn)(ptrdiff_t m, const void *sums, ptrdiff_t pi
                                      double share, double smallest, double greatest,
                                      unsigned char *spoiled);
 
+/* Fourier transforms of matrices of complex numbers that lie in strips of `lanes` columns, each row of
+ * a strip holding `lanes` real parts and as many imaginary ones. fourier.inc says more.
+ *
+ * One strip down its columns, in place, and back, times n, a power of 2; frequencies come in an order
+ * of their own. `twiddles` holds exp(-2 pi i k / n), k < n, as pairs of parts. */
+typedef void (*fc_fft_fn)(ptrdiff_t n, const void *twiddles, void *strip);
+
+/* A strip of n rows, a multiple of lanes, into `lanes` rows of strips that lie strip_size apart. */
+typedef void (*fc_fft_transpose_fn)(ptrdiff_t n, const void *strip, void *to, ptrdiff_t strip_size);
+
+/* A strip from planes of real and of imaginary parts (im may be NULL: zeros); adds the sum of their
+ * squares to *energy and raises *largest to the largest of their absolute values. */
+typedef void (*fc_fft_load_fn)(ptrdiff_t n, const void *re, const void *im, ptrdiff_t pitch,
+                               void *strip, double *energy, double *largest);
+
+/* out (+)= a * b, rows of strips; out may be a. */
+typedef void (*fc_fft_multiply_fn)(ptrdiff_t n_rows, const void *a, const void *b, void *out,
+                                   int accumulate);
+
+/* The largest number of a part of a strip, if positive; `strip` points to the part. */
+typedef double (*fc_fft_largest_fn)(ptrdiff_t n_rows, ptrdiff_t n_columns, const void *strip);
+
+/* doubtful[i * pitch + j] = 0 where the part of the strip has `needed`; returns whether others are left. */
+typedef ptrdiff_t (*fc_fft_confirm_fn)(ptrdiff_t n_rows, ptrdiff_t n_columns, const void *strip,
+                                       double needed, unsigned char *doubtful, ptrdiff_t pitch);
+
+/* |re| and |im| times scale, in single precision, as a strip of 2 * lanes columns. */
+typedef void (*fc_fft_magnitudes_fn)(ptrdiff_t n, const void *re, const void *im, ptrdiff_t pitch,
+                                     double scale, float *strip);
+
+/* A part of a strip, plus bias, into y of the type (f16, f32 or f64); doubtful[i * pitch + j] is not 0
+ * where its absolute value is not at least the threshold. Returns whether there are such. */
+typedef ptrdiff_t (*fc_fft_store_fn)(ptrdiff_t n_rows, ptrdiff_t n_columns, const void *strip,
+                                     double bias, double threshold, char *y, fc_type_t type,
+                                     ptrdiff_t row_bytes, ptrdiff_t column_bytes,
+                                     unsigned char *doubtful, ptrdiff_t pitch);
+
 /* All kernels of one compute type in one instruction set. NULL where a conversion has no meaning. */
 typedef struct {
     const char *name;                                      /* "f32" */
@@ -220,6 +257,14 @@ typedef struct {
     fc_winograd_output_fn winograd_output[3];
     fc_winograd_sums_fn winograd_sums;
     fc_winograd_guard_fn winograd_guard;
+    fc_fft_fn fft_forward, fft_inverse;                    /* NULL for integers */
+    fc_fft_transpose_fn fft_transpose;
+    fc_fft_load_fn fft_load;
+    fc_fft_multiply_fn fft_multiply;
+    fc_fft_largest_fn fft_largest;
+    fc_fft_confirm_fn fft_confirm;
+    fc_fft_magnitudes_fn fft_magnitudes;                   /* f64 alone */
+    fc_fft_store_fn fft_store;                             /* f64 alone */
 } fc_kernels_t;
 
 /* An instruction set: its kernels for each compute type. */

@@ -100,6 +100,28 @@ cdef extern from "kernels.h" nogil:
         double, double, unsigned char *
     ) noexcept nogil
 
+    ctypedef void (*fc_fft_fn)(Py_ssize_t, const void *, void *) noexcept nogil
+    ctypedef void (*fc_fft_transpose_fn)(
+        Py_ssize_t, const void *, void *, Py_ssize_t
+    ) noexcept nogil
+    ctypedef void (*fc_fft_load_fn)(
+        Py_ssize_t, const void *, const void *, Py_ssize_t, void *, double *, double *
+    ) noexcept nogil
+    ctypedef void (*fc_fft_multiply_fn)(
+        Py_ssize_t, const void *, const void *, void *, int
+    ) noexcept nogil
+    ctypedef double (*fc_fft_largest_fn)(Py_ssize_t, Py_ssize_t, const void *) noexcept nogil
+    ctypedef Py_ssize_t (*fc_fft_confirm_fn)(
+        Py_ssize_t, Py_ssize_t, const void *, double, unsigned char *, Py_ssize_t
+    ) noexcept nogil
+    ctypedef void (*fc_fft_magnitudes_fn)(
+        Py_ssize_t, const void *, const void *, Py_ssize_t, double, float *
+    ) noexcept nogil
+    ctypedef Py_ssize_t (*fc_fft_store_fn)(
+        Py_ssize_t, Py_ssize_t, const void *, double, double, char *, int, Py_ssize_t, Py_ssize_t,
+        unsigned char *, Py_ssize_t
+    ) noexcept nogil
+
     ctypedef struct fc_kernels_t:
         const char *name
         Py_ssize_t item_bytes, lanes
@@ -127,6 +149,14 @@ cdef extern from "kernels.h" nogil:
         fc_winograd_output_fn winograd_output[3]
         fc_winograd_sums_fn winograd_sums
         fc_winograd_guard_fn winograd_guard
+        fc_fft_fn fft_forward, fft_inverse
+        fc_fft_transpose_fn fft_transpose
+        fc_fft_load_fn fft_load
+        fc_fft_multiply_fn fft_multiply
+        fc_fft_largest_fn fft_largest
+        fc_fft_confirm_fn fft_confirm
+        fc_fft_magnitudes_fn fft_magnitudes
+        fc_fft_store_fn fft_store
 
     ctypedef struct fc_isa_t:
         const char *name

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# mypy: ignore-errors
+"""How the transforms of scipy.fft cut the outputs into tiles, and how long they take."""
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from scipy import fft
+
+from fastcorr._algorithms.certificate import has_many_terms, share_on_image
+
+# Memory, in bytes: of all tiles at work together, and of the spectra of w.
+TILES_BYTES = 32 * 2**20
+SPECTRA_BYTES = 24 * 2**20
+# Kernels about as large as the image leave small tiles nothing but overlap: these bounds are kept
+# for no more than this factor of time.
+BOUND_FACTOR = 2.0
+# Tiles along an axis.
+COUNTS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 128, 256, 1024)
+
+# Seconds of one thread (EPYC 9004, 2026-11, benchmarks/regret.py --fit).
+SECONDS_PER_POINT = 0.62e-9  # of a real transform, times log2 of its points
+SECONDS_PER_POINT_PRODUCT = 0.5e-9
+SECONDS_PER_TILE = 130e-6
+SECONDS_PER_TRANSFORM = 60e-6
+LARGE = 2**19  # points of a transform that leaves the caches
+LARGE_FACTOR = 1.5
+SLOW_LENGTH_FACTOR = 3.0  # of lengths with large prime factors
+LONG_DOUBLE_FACTOR = 15.0
+CERTIFICATE_FACTOR = 1.9  # of double
+SHARING_FACTOR = 2.1  # two threads gain that much less than they do from the definition
+SECONDS_PER_REPAIRED_TERM = 1 / 12e9
+LEAST_SHARE = 0.35  # of a kernel on the image, for random numbers to be certified in double
+
+
+def seconds(problem, is_bound=False):
+    """Estimated seconds of one thread, were it shared by threads as well as the definition is."""
+    time = SHARING_FACTOR * grid_of(problem, True).seconds
+    if problem.dtype.char in "dD":
+        terms = problem.N * problem.F * problem.OH * problem.OW
+        terms *= problem.C // problem.groups * problem.KH * problem.KW
+        time += _uncertain_share(problem) * terms * SECONDS_PER_REPAIRED_TERM
+    return time
+
+
+def _uncertain_share(problem):
+    """The share of outputs that see so much of a zero padding that they fail in double."""
+    if problem.padding_mode != "constant" or has_many_terms(problem):
+        return 0.0
+    places = (np.linspace(0, n - 1, 65) for n in (problem.OH, problem.OW))
+    shares = (share_on_image(problem, axis, place) for axis, place in enumerate(places))
+    return float(np.mean(np.multiply.outer(*shares) < LEAST_SHARE))
+
+
+class Axis(NamedTuple):
+    """How an axis is cut: `count` tiles of `size` outputs, each a transform of `n` points.
+
+    Tile i sees the padded positions from i * size on, in units of the stride. The one tile of a
+    periodic axis is the image itself, `before` positions later, and its taps lie as much earlier;
+    `before` is None for other axes.
+    """
+
+    n: int
+    size: int
+    count: int
+    before: int | None
+
+
+class Grid(NamedTuple):
+    rows: Axis
+    columns: Axis
+    seconds: float
+
+
+def _axes(problem, axis, zero_fill):
+    """The ways to cut an axis."""
+    size, n_outputs = ((problem.H, problem.OH), (problem.W, problem.OW))[axis]
+    taps = (problem.KH, problem.KW)[axis]
+    stride, (before, _) = problem.stride[axis], problem.padding[axis]
+    reach = (taps - 1) * problem.dilation[axis] // stride
+    # A transform may lack those zeros of its window that other zeros are wrapped around to.
+    first, last = 0, n_outputs + reach
+    if zero_fill and problem.padding_mode == "constant":
+        first = max(-((stride - 1 - before) // stride), 0)
+        last = min(-(-(before + size) // stride), last)
+    real = axis == 1 and problem.dtype.kind != "c"
+    cuts = {}
+    for count in COUNTS:
+        tile = -(-n_outputs // count)
+        if tile in cuts:
+            continue
+        count, length, needed = -(-n_outputs // tile), tile + reach, 1
+        for start in {0, tile, (count - 1) * tile}:
+            lo, hi = (min(max(edge - start, 0), length) for edge in (first, last))
+            needed = max(needed, hi, length - lo)
+        cuts[tile] = Axis(fft.next_fast_len(needed, real), tile, count, None)
+    if problem.padding_mode == "wrap" and stride == 1 and size:
+        cuts[0] = Axis(size, min(size, n_outputs), 1, before)
+    return list(cuts.values())
+
+
+@lru_cache(maxsize=512)
+def grid_of(problem, zero_fill):
+    """The cheapest grid of tiles of bounded memory, or of all where that costs too much time.
+
+    It is the cheapest for one image, so that an image in a batch is cut as it is alone.
+    """
+    kernels, spectra = problem.F // problem.groups, problem.C // problem.groups
+    for taps, stride, dilation in zip(
+        (problem.KH, problem.KW), problem.stride, problem.dilation, strict=True
+    ):
+        spectra *= min(taps, stride // math.gcd(stride, dilation))
+    axes = [_axes(problem, axis, zero_fill) for axis in (0, 1)]
+    (n1, count1, slow1), (n2, count2, slow2) = (
+        np.array([(a.n, a.count, a.n != fft.next_fast_len(a.n)) for a in axis], float).T
+        for axis in axes
+    )
+    points, tiles = np.multiply.outer(n1, n2), np.multiply.outer(count1, count2)
+    work = SECONDS_PER_POINT * points * np.log2(points + 1)
+    work *= np.where(points > LARGE, LARGE_FACTOR, 1.0)
+    work *= np.where(np.logical_or.outer(slow1, slow2), SLOW_LENGTH_FACTOR, 1.0)
+    work += SECONDS_PER_TRANSFORM
+    factor = 2.0 if problem.dtype.kind == "c" else 1.0
+    if problem.dtype.char in "gG":
+        factor *= LONG_DOUBLE_FACTOR
+    of_tile = (spectra + kernels) * work + spectra * kernels * points * SECONDS_PER_POINT_PRODUCT
+    if problem.dtype.char in "dDgG":
+        of_tile = CERTIFICATE_FACTOR * (of_tile + SECONDS_PER_TILE)
+    of_image = problem.groups * tiles * (of_tile * factor + SECONDS_PER_TILE)
+    of_kernels = problem.F * spectra * work * factor
+    cost = of_image + of_kernels
+    item = work_dtype(problem).itemsize
+    is_bounded = points * item * (spectra + 2) <= TILES_BYTES
+    is_bounded &= points * item * spectra <= SPECTRA_BYTES
+    if cost[is_bounded].min(initial=np.inf) <= BOUND_FACTOR * cost.min():
+        cost[~is_bounded] = np.inf
+    i, j = np.unravel_index(np.argmin(cost), cost.shape)
+    seconds = problem.N * of_image[i, j] + of_kernels[i, j]
+    return Grid(axes[0][i], axes[1][j], float(seconds))
+
+
+def work_dtype(problem):
+    """The dtype that is transformed: real or complex, double or long double."""
+    return np.result_type(problem.dtype, np.float64)

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# mypy: ignore-errors
+"""Which problems small transforms serve, how outputs are cut into tiles, and how long they take."""
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+SIZES = 16, 32, 64, 128, 256, 512
+# Memory, in bytes: of all tiles at work together, and of the spectra of w.
+TILES_BYTES = 32 * 2**20
+SPECTRA_BYTES = 24 * 2**20
+MOST_TERMS = 64  # channels and phases that are summed
+
+# Seconds of one thread (EPYC 9004, AVX-512, 2026-11, benchmarks/regret.py --fit), per point and
+# factor 2 of a pair's transform, per point of a product, a window, an output.
+SECONDS_PER_POINT = 0.17e-9
+SECONDS_PER_PRODUCT = 0.4e-9
+SECONDS_PER_WINDOW = 1.0e-9
+SECONDS_PER_OUTPUT = 0.8e-9
+CACHE_POINTS = 2**15  # of a transform that stays in the second-level cache
+CACHE_FACTOR = 1.5  # else
+CERTIFICATE_FACTOR = 6.0  # of double, with repairs
+SECONDS_PER_CALL = 60e-6
+
+
+def unsupported(problem):
+    """None, or why small transforms cannot serve the problem."""
+    if problem.dtype.char not in "efd":
+        return "only real floating-point numbers are transformed in small tiles"
+    if min(problem.H, problem.W) == 0:
+        return "the image is empty"
+    if n_terms_of(problem) > MOST_TERMS:
+        return f"up to {MOST_TERMS} channels and phases of a stride are summed"
+    if grid_of(problem) is None:
+        return "the kernel is too large for small tiles"
+    return None
+
+
+def seconds(problem, is_bound=False):
+    """Estimate of the time on one thread."""
+    grid = grid_of(problem)
+    return grid.seconds - (grid.seconds_for_weights if is_bound else 0.0)
+
+
+class Axis(NamedTuple):
+    """`count` tiles of `size` outputs, each a transform of `n` points."""
+
+    n: int
+    size: int
+    count: int
+
+
+class Grid(NamedTuple):
+    rows: Axis
+    columns: Axis
+    seconds: float
+    seconds_for_weights: float
+
+
+def n_terms_of(problem):
+    """Pairs of a channel of the group and a phase of the stride that holds taps."""
+    terms = problem.C // problem.groups
+    for taps, stride, dilation in zip(
+        (problem.KH, problem.KW), problem.stride, problem.dilation, strict=True
+    ):
+        terms *= min(taps, stride // math.gcd(stride, dilation))
+    return terms
+
+
+def axes_of(n_outputs, taps, stride, dilation):
+    """The ways to cut an axis."""
+    reach = (taps - 1) * dilation // stride
+    axes = []
+    for n in SIZES:
+        if n > reach:
+            size = min(n - reach, n_outputs)
+            axes.append(Axis(n, size, -(-n_outputs // size)))
+            if size == n_outputs:
+                break
+    return axes
+
+
+@lru_cache(maxsize=512)
+def grid_of(problem):
+    """The fastest grid of tiles whose memory is bounded, or None.
+
+    It is the fastest for one image, so that an image in a batch is cut as it is alone.
+    """
+    terms, kernels = n_terms_of(problem), problem.F // problem.groups
+    axes = [
+        axes_of(*axis)
+        for axis in zip(
+            (problem.OH, problem.OW),
+            (problem.KH, problem.KW),
+            problem.stride,
+            problem.dilation,
+            strict=True,
+        )
+    ]
+    best, cheapest = None, math.inf
+    for rows in axes[0]:
+        for columns in axes[1]:
+            points = rows.n * columns.n
+            if bytes_of_tile(problem, rows, columns) > TILES_BYTES or (
+                24 * points * terms > SPECTRA_BYTES
+            ):
+                continue
+            transform = SECONDS_PER_POINT * points * math.log2(points)
+            if points > CACHE_POINTS:
+                transform *= CACHE_FACTOR
+            certificate = CERTIFICATE_FACTOR if problem.dtype.char == "d" else 1.0
+            of_pair = certificate * (
+                terms * transform + kernels * (transform + terms * points * SECONDS_PER_PRODUCT)
+            )
+            of_pair += 2 * terms * points * SECONDS_PER_WINDOW
+            of_pair += 2 * kernels * rows.size * columns.size * SECONDS_PER_OUTPUT
+            pairs = -(-rows.count * columns.count // 2)
+            # Where not all spectra fit, tiles are transformed for each block of kernels.
+            blocks = -(-kernels * terms * 24 * points // SPECTRA_BYTES)
+            of_weights = certificate * problem.F * terms * transform
+            blocked = (blocks - 1) * certificate * terms * transform
+            of_image = problem.groups * pairs * (of_pair + blocked)
+            cost = SECONDS_PER_CALL + of_weights + of_image
+            if cost < cheapest:
+                cheapest = cost
+                seconds = SECONDS_PER_CALL + of_weights + problem.N * of_image
+                best = Grid(rows, columns, seconds, of_weights)
+    return best
+
+
+def bytes_of_tile(problem, rows, columns):
+    """Scratch memory of a thread, nearly."""
+    points = rows.n * columns.n
+    return points * ((16 + 8) * (n_terms_of(problem) + 1) + 2)
