@@ -52,6 +52,9 @@ MOST_TERMS = 10**5
 LARGEST, SMALLEST = 1e140, 1e-140
 # Outputs that are not worth a look for zeros.
 FEW = 32
+# Of a kernel on the image, for random numbers to be certified in double; EPYC 9004, 2026-11.
+LEAST_SHARE = 0.46
+SECONDS_PER_REPAIRED_TERM = 1 / 8e9
 
 
 def is_moderate(w):
@@ -73,6 +76,24 @@ def phases_of(taps, stride, dilation):
 def has_many_terms(problem):
     """Whether each sum has more terms than the contract speaks of."""
     return problem.C // problem.groups * problem.KH * problem.KW > MOST_TERMS
+
+
+def is_tight(problem, work):
+    """Whether transforms of the dtype `work` are no more precise than the result."""
+    return np.finfo(work).eps == np.finfo(problem.dtype).eps
+
+
+def repair_seconds(problem):
+    """Estimated seconds for the outputs that see so little of the image that double fails."""
+    if problem.padding_mode != "constant" or has_many_terms(problem):
+        return 0.0
+    places = (np.linspace(0, n - 1, 65) for n in (problem.OH, problem.OW))
+    shares = [share_on_image(problem, axis, place) for axis, place in enumerate(places)]
+    share = np.multiply.outer(*shares)
+    terms = problem.C // problem.groups * problem.KH * problem.KW
+    outputs = problem.N * problem.F * problem.OH * problem.OW
+    terms_repaired = np.where(share < LEAST_SHARE, share, 0.0).mean() * terms * outputs
+    return float(terms_repaired) * SECONDS_PER_REPAIRED_TERM
 
 
 def share_on_image(problem, axis, place):

@@ -38,6 +38,7 @@ from fastcorr._algorithms.certificate import (
     has_many_terms,
     is_extreme,
     is_moderate,
+    is_tight,
     recompute,
     share_on_image,
     touched,
@@ -124,7 +125,7 @@ class Fft:
         self.margins = rows, columns
         self.is_complex = problem.dtype.kind == "c"
         self.work = work_dtype(problem)
-        self.is_double = problem.dtype.char in "dDgG"
+        self.is_tight = is_tight(problem, self.work)
         phases = (
             _phases(*axis)
             for axis in zip((problem.KH, problem.KW), problem.stride, problem.dilation, strict=True)
@@ -158,7 +159,7 @@ class Fft:
         is_kept = of_kernel <= fft_grid.SPECTRA_BYTES
         kernels = max(1, min(self.kernels, fft_grid.SPECTRA_BYTES // of_kernel))
         tile = one * ((self.n_spectra if is_kept else 1) + 2) + 4 * STEP * self.work.itemsize
-        if self.is_double:
+        if self.is_tight:
             tile += tile // 2
         return _Memory(is_kept, kernels, tile, of_kernel * kernels if is_kept else one)
 
@@ -291,7 +292,7 @@ class Fft:
                 part = (np.abs(part) * scale).astype(magnitude)
             else:
                 sums[k] = _sum_of_squares(part)
-                if self.is_double:
+                if self.is_tight:
                     peaks[k] = np.abs(part).max()
             spectrum[first : first + here.n] = _transform_rows(part)
 
@@ -397,7 +398,7 @@ class Fft:
         u_work, u = (np.finfo(dtype).eps / 2 for dtype in (self.work, self.problem.dtype))
         lengths = np.sqrt(energies.reshape(self.channels, -1).sum(axis=-1))
         norms = (lengths * block.norms[k]).sum()
-        if not self.is_double:
+        if not self.is_tight:
             error = NORM_ERROR * u_work * levels * norms
             return error, error / (UNITS_OF_SINGLE * u)
         if magnitude is None:
@@ -497,7 +498,7 @@ class Fft:
 
     def _is_large(self, call, block, tile, f, energies, peaks, magnitudes):
         """Where |x| * |w| is large enough for the contract; computed in the other precision."""
-        work = np.dtype(np.float32 if self.is_double else np.float64)
+        work = np.dtype(np.float32 if self.is_tight else np.float64)
         grid, norm = call.grid, np.sqrt(energies.sum())
         if not 0 < norm < np.inf:
             return np.zeros((tile.rows, tile.columns), bool)

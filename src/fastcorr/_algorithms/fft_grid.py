@@ -3,13 +3,14 @@
 """How the transforms of scipy.fft cut the outputs into tiles, and how long they take."""
 
 import math
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from scipy import fft
 
-from fastcorr._algorithms.certificate import has_many_terms, share_on_image
+from fastcorr._algorithms.certificate import is_tight, repair_seconds
 
 # Memory, in bytes: of all tiles at work together, and of the spectra of w.
 TILES_BYTES = 32 * 2**20
@@ -28,30 +29,16 @@ SECONDS_PER_TRANSFORM = 60e-6
 LARGE = 2**19  # points of a transform that leaves the caches
 LARGE_FACTOR = 1.5
 SLOW_LENGTH_FACTOR = 3.0  # of lengths with large prime factors
-LONG_DOUBLE_FACTOR = 15.0
-CERTIFICATE_FACTOR = 1.9  # of double
+LONG_DOUBLE_FACTOR = 8.0
+CERTIFICATE_FACTOR = 1.5  # where |x| * |w| is transformed, too
 SHARING_FACTOR = 2.1  # two threads gain that much less than they do from the definition
-SECONDS_PER_REPAIRED_TERM = 1 / 12e9
-LEAST_SHARE = 0.35  # of a kernel on the image, for random numbers to be certified in double
 
 
 def seconds(problem, is_bound=False):
     """Estimated seconds of one thread, were it shared by threads as well as the definition is."""
+    work = work_dtype(problem)
     time = SHARING_FACTOR * grid_of(problem, True).seconds
-    if problem.dtype.char in "dD":
-        terms = problem.N * problem.F * problem.OH * problem.OW
-        terms *= problem.C // problem.groups * problem.KH * problem.KW
-        time += _uncertain_share(problem) * terms * SECONDS_PER_REPAIRED_TERM
-    return time
-
-
-def _uncertain_share(problem):
-    """The share of outputs that see so much of a zero padding that they fail in double."""
-    if problem.padding_mode != "constant" or has_many_terms(problem):
-        return 0.0
-    places = (np.linspace(0, n - 1, 65) for n in (problem.OH, problem.OW))
-    shares = (share_on_image(problem, axis, place) for axis, place in enumerate(places))
-    return float(np.mean(np.multiply.outer(*shares) < LEAST_SHARE))
+    return time + (repair_seconds(problem) if is_tight(problem, work) else 0.0)
 
 
 class Axis(NamedTuple):
@@ -92,7 +79,7 @@ def _axes(problem, axis, zero_fill):
         if tile in cuts:
             continue
         count, length, needed = -(-n_outputs // tile), tile + reach, 1
-        for start in {0, tile, (count - 1) * tile}:
+        for start in {0, min(count - 1, 1) * tile, (count - 1) * tile}:
             lo, hi = (min(max(edge - start, 0), length) for edge in (first, last))
             needed = max(needed, hi, length - lo)
         cuts[tile] = Axis(fft.next_fast_len(needed, real), tile, count, None)
@@ -102,11 +89,34 @@ def _axes(problem, axis, zero_fill):
 
 
 @lru_cache(maxsize=512)
+def work_dtype(problem):
+    """The dtype that is transformed: real or complex, double or long double.
+
+    Doubles are transformed as long doubles where so little of the kernel lies on the image that
+    most outputs of double would be too inexact, and evaluating the definition takes longer.
+    """
+    double = np.result_type(problem.dtype, np.float64)
+    longer = np.result_type(problem.dtype, np.longdouble)
+    if not is_tight(problem, double) or is_tight(problem, longer):
+        return double
+    single = replace(problem, N=1)
+    repairs = repair_seconds(single)
+    if repairs == 0:
+        return double
+    grids = [_grid(single, True, work) for work in (double, longer)]
+    return double if grids[0].seconds + repairs <= grids[1].seconds else longer
+
+
 def grid_of(problem, zero_fill):
     """The cheapest grid of tiles of bounded memory, or of all where that costs too much time.
 
     It is the cheapest for one image, so that an image in a batch is cut as it is alone.
     """
+    return _grid(problem, zero_fill, work_dtype(problem))
+
+
+@lru_cache(maxsize=512)
+def _grid(problem, zero_fill, work):
     kernels, spectra = problem.F // problem.groups, problem.C // problem.groups
     for taps, stride, dilation in zip(
         (problem.KH, problem.KW), problem.stride, problem.dilation, strict=True
@@ -118,20 +128,21 @@ def grid_of(problem, zero_fill):
         for axis in axes
     )
     points, tiles = np.multiply.outer(n1, n2), np.multiply.outer(count1, count2)
-    work = SECONDS_PER_POINT * points * np.log2(points + 1)
-    work *= np.where(points > LARGE, LARGE_FACTOR, 1.0)
-    work *= np.where(np.logical_or.outer(slow1, slow2), SLOW_LENGTH_FACTOR, 1.0)
-    work += SECONDS_PER_TRANSFORM
+    transform = SECONDS_PER_POINT * points * np.log2(points + 1)
+    transform *= np.where(points > LARGE, LARGE_FACTOR, 1.0)
+    transform *= np.where(np.logical_or.outer(slow1, slow2), SLOW_LENGTH_FACTOR, 1.0)
+    transform += SECONDS_PER_TRANSFORM
     factor = 2.0 if problem.dtype.kind == "c" else 1.0
-    if problem.dtype.char in "gG":
+    if work.char in "gG":
         factor *= LONG_DOUBLE_FACTOR
-    of_tile = (spectra + kernels) * work + spectra * kernels * points * SECONDS_PER_POINT_PRODUCT
-    if problem.dtype.char in "dDgG":
+    of_product = points * SECONDS_PER_POINT_PRODUCT
+    of_tile = (spectra + kernels) * transform + spectra * kernels * of_product
+    if is_tight(problem, work):
         of_tile = CERTIFICATE_FACTOR * (of_tile + SECONDS_PER_TILE)
     of_image = problem.groups * tiles * (of_tile * factor + SECONDS_PER_TILE)
-    of_kernels = problem.F * spectra * work * factor
+    of_kernels = problem.F * spectra * transform * factor
     cost = of_image + of_kernels
-    item = work_dtype(problem).itemsize
+    item = work.itemsize
     is_bounded = points * item * (spectra + 2) <= TILES_BYTES
     is_bounded &= points * item * spectra <= SPECTRA_BYTES
     if cost[is_bounded].min(initial=np.inf) <= BOUND_FACTOR * cost.min():
@@ -139,8 +150,3 @@ def grid_of(problem, zero_fill):
     i, j = np.unravel_index(np.argmin(cost), cost.shape)
     seconds = problem.N * of_image[i, j] + of_kernels[i, j]
     return Grid(axes[0][i], axes[1][j], float(seconds))
-
-
-def work_dtype(problem):
-    """The dtype that is transformed: real or complex, double or long double."""
-    return np.result_type(problem.dtype, np.float64)

@@ -6,21 +6,25 @@ import math
 from functools import lru_cache
 from typing import NamedTuple
 
+from fastcorr._algorithms.certificate import repair_seconds
+
 SIZES = 16, 32, 64, 128, 256, 512
 # Memory, in bytes: of all tiles at work together, and of the spectra of w.
 TILES_BYTES = 32 * 2**20
 SPECTRA_BYTES = 24 * 2**20
 MOST_TERMS = 64  # channels and phases that are summed
 
-# Seconds of one thread (EPYC 9004, AVX-512, 2026-11, benchmarks/regret.py --fit), per point and
-# factor 2 of a pair's transform, per point of a product, a window, an output.
+# Seconds of one thread, by hand after calls of 512 and 1024 pixels a side (EPYC 9004, AVX-512,
+# 2026-11), per point and factor 2 of a pair's transform, per point of a product, a window, an
+# output.
 SECONDS_PER_POINT = 0.17e-9
 SECONDS_PER_PRODUCT = 0.4e-9
 SECONDS_PER_WINDOW = 1.0e-9
 SECONDS_PER_OUTPUT = 0.8e-9
 CACHE_POINTS = 2**15  # of a transform that stays in the second-level cache
 CACHE_FACTOR = 1.5  # else
-CERTIFICATE_FACTOR = 6.0  # of double, with repairs
+CERTIFICATE_FACTOR = 3.0  # of double
+BOXES = 2.0  # outputs of a box around those that are repaired, for each of them
 SECONDS_PER_CALL = 60e-6
 
 
@@ -40,7 +44,8 @@ def unsupported(problem):
 def seconds(problem, is_bound=False):
     """Estimate of the time on one thread."""
     grid = grid_of(problem)
-    return grid.seconds - (grid.seconds_for_weights if is_bound else 0.0)
+    time = grid.seconds - (grid.seconds_for_weights if is_bound else 0.0)
+    return time + (BOXES * repair_seconds(problem) if problem.dtype.char == "d" else 0.0)
 
 
 class Axis(NamedTuple):

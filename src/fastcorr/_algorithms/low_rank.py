@@ -25,6 +25,7 @@ MAX_RESIDUAL = 8.0
 MAX_CANCELLATION = 2.0
 MAX_RANK = 2
 MAX_SEVERAL = 16  # kernels that may have more than one term
+LOOK = 8  # rows and columns of a larger kernel that are looked at first
 SMALLEST = 2.0**-900  # beside the largest element: products and their errors are normal numbers
 # Kernels of at most that many bytes are factored once and remembered.
 CACHED_BYTES = 64 * 1024
@@ -68,6 +69,8 @@ def _factors(w, shape, w_dtype, dtype, max_rank):
     w = w.reshape(-1, *shape)
     if max_rank == 1 and not _may_be_of_rank_1(w[0]):
         return "the kernel is not of rank 1"
+    if dtype.kind not in "iu" and min(shape) > LOOK and not _may_be_of_low_rank(w[0], dtype):
+        return f"the kernel is not of rank {MAX_RANK} or less"
     if dtype.kind in "iu":
         factors = _factor_integers(w, dtype)
     else:
@@ -82,6 +85,20 @@ def _may_be_of_rank_1(w):
     """A look at one minor, for the many kernels that are nowhere near."""
     a, b, c, d = (float(w[i, j]) for i, j in ((0, 0), (-1, -1), (0, -1), (-1, 0)))
     return not abs(a * b - c * d) > 0.01 * abs(a * b)
+
+
+def _may_be_of_low_rank(w, dtype):
+    """A look at LOOK x LOOK elements of a large kernel.
+
+    They are a matrix of rank MAX_RANK and less than MAX_RESIDUAL u of themselves, if w is one, so
+    their next singular value is below LOOK MAX_RESIDUAL u of the largest.
+    """
+    i, j = (np.linspace(0, n - 1, LOOK, dtype=np.intp) for n in w.shape)
+    part = w[i[:, None], j].astype(np.float64)
+    if not np.isfinite(part).all():
+        return True
+    values = np.linalg.svd(part, compute_uv=False)
+    return not values[MAX_RANK] > 2 * LOOK * MAX_RESIDUAL * np.finfo(dtype).eps * values[0]
 
 
 def _factor_integers(w, dtype):
