@@ -41,6 +41,7 @@ OPTIONS = [
 ]
 FLOATS = [np.float16, np.float32, np.float64, np.longdouble, np.complex64, np.complex128]
 by_option = pytest.mark.parametrize("case", OPTIONS, ids=str)
+pytestmark = pytest.mark.kernels
 main_dtypes = pytest.mark.parametrize("dtype", ["f", "D"])
 by_dtype = pytest.mark.parametrize("dtype", FLOATS, ids=lambda d: d.__name__)
 
@@ -68,11 +69,11 @@ def small_tiles(monkeypatch):
     fft_tiles_cuts.grid_of.cache_clear()
     monkeypatch.setattr(fft, "STEP", 2**9)
     monkeypatch.setattr(fft, "SHARED_POINTS", 1)
-    fft_grid.grid_of.cache_clear()
+    fft_grid._grid.cache_clear()
     _plan.plan_for.cache_clear()
     yield
     fft_tiles_cuts.grid_of.cache_clear()
-    fft_grid.grid_of.cache_clear()
+    fft_grid._grid.cache_clear()
     _plan.plan_for.cache_clear()
 
 
@@ -215,6 +216,27 @@ def test_hostile_data(fft_first, case, dtype, spoil):
     check(x, w, units=64, **case.options)
 
 
+@pytest.mark.skipif(
+    np.finfo(np.longdouble).eps == np.finfo(np.float64).eps, reason="no longer float here"
+)
+@pytest.mark.parametrize("dtype", ["d", "D"])
+@pytest.mark.parametrize("spoil", HOSTILE, ids=lambda f: f.__name__)
+def test_doubles_as_long_doubles(monkeypatch, dtype, spoil):
+    """Where most outputs see little of the kernel; here, however little is to be repaired."""
+    monkeypatch.setattr(fft_grid, "repair_seconds", lambda problem: 1e9)
+    fft_grid.work_dtype.cache_clear()
+    case = Case((2, 3, 21, 22), (2, 3, 15, 15), {"padding": "full"})
+    x, w = normal_arrays(case, dtype)
+    spoil(x, w, np.random.default_rng(0))
+    problem = fastcorr.explain(x, w, method="fft", padding="full").problem
+    assert np.finfo(fft_grid.work_dtype(problem)).eps < np.finfo(np.float64).eps
+    margins = (None, None), (None, None)
+    y = np.empty(problem.y_shape, problem.dtype)
+    fft.Fft(problem, *margins).run(x, w, None, y, bytes(32), 2)
+    fft_grid.work_dtype.cache_clear()
+    compare(y, *definition(x, w, padding="full"), units=64)
+
+
 def test_a_forced_fft_is_what_auto_gives(fft_first):
     for dtype in ("f", "d"):
         x, w = normal_arrays(SHAPES[0], dtype)
@@ -223,6 +245,15 @@ def test_a_forced_fft_is_what_auto_gives(fft_first):
         assert fastcorr.explain(x, w).method == "fft"
         check_bits(y, fastcorr.corr2d(x, w))
         compare(y, *definition(x, w), units=64)
+
+
+@by_option
+def test_a_bank_keeps_spectra(fft_first, case):
+    for dtype in ("f", "d"):
+        x, w = normal_arrays(case, dtype)
+        bank = fastcorr.FilterBank(w, method="fft", **case.options)
+        for _ in range(2):
+            check_bits(bank(x), fastcorr.corr2d(x, w, method="fft", **case.options))
 
 
 @pytest.mark.parametrize("method", ["auto", "fft"])

@@ -78,7 +78,7 @@ def _axes(problem, axis, zero_fill):
         tile = -(-n_outputs // count)
         if tile in cuts:
             continue
-        count, length, needed = -(-n_outputs // tile), tile + reach, 1
+        count, length, needed = -(-n_outputs // tile), tile + reach, max(tile, 1)
         for start in {0, min(count - 1, 1) * tile, (count - 1) * tile}:
             lo, hi = (min(max(edge - start, 0), length) for edge in (first, last))
             needed = max(needed, hi, length - lo)

@@ -443,8 +443,8 @@ cdef class FftTiles(Tiled):
         n_pairs = (job.n_row_tiles * job.n_column_tiles + 1) // 2
         cut.n_tiles = self.problem.N * self.n_groups * n_pairs
         cut.workers = min(workers, max(TILES_BYTES // at, 1), cut.n_tiles)
-        cut.tile_seconds = self.grid.seconds / (
-            self.problem.N * self.problem.groups * n_pairs)
+        n_all = self.problem.N * self.problem.groups * n_pairs
+        cut.tile_seconds = self.grid.seconds / max(n_all, 1)
         cut.kernel_name = f"fc_f64_fft_{job.n1}x{job.n2}_{active_isa()}"
         return cut
 
