@@ -287,12 +287,14 @@ class _Region:
             start, stop = n * i // n_pieces, n * (i + 1) // n_pieces
             of_x = slice(start, stop) if G == 1 else slice(start * C, stop * C)
             of_y = slice(0, F) if G == 1 else slice(start * F, stop * F)
+            channels, size = (of_y.stop - of_y.start,), (row.n_outputs, column.n_outputs)
+            is_last = problem.channels_last
             plan = plan_for(
-                (self._n_images, of_y.stop - of_y.start, row.n_outputs, column.n_outputs), dy_dtype,
+                (self._n_images, *(size + channels if is_last else channels + size)), dy_dtype,
                 (of_x.stop - of_x.start, F, row.n_taps, column.n_taps), w_dtype,
                 None if bias_dtype is None else (of_x.stop - of_x.start,), bias_dtype,
                 1, (row.padding, column.padding), (row.dilation, column.dilation),
-                1 if G == 1 else stop - start, "constant", None, problem.method,
+                1 if G == 1 else stop - start, "constant", -1 if is_last else None, problem.method,
             )  # fmt: skip
             yield _Part(row, column, of_x, of_y, of_x if G == 1 else slice(None), plan)
 
@@ -334,7 +336,10 @@ class _Part:
             else:
                 threads = 1 if self._is_serial else resolve_workers(workers)
                 w = turned(w, self._plan.problem.groups, threads)
-            self._plan.run(dy[self._dy], w, bias, 0, out, workers)
+            dy, dx = dy[self._dy], out
+            if self._plan.problem.channels_last:  # the plan knows how they lie in memory
+                dy, dx = np.moveaxis(dy, 1, -1), np.moveaxis(dx, 1, -1)
+            self._plan.run(dy, w, bias, 0, dx, workers)
         else:  # no output sees these positions
             out[...] = 0 if bias is None else bias[:, None, None]
         return out
