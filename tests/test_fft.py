@@ -24,6 +24,8 @@ OPTIONS = [
     Case((9, 7), (23, 31), {"padding": "same", "padding_mode": "wrap"}),
     Case((3, 2, 9, 17), (4, 1, 5, 6), {"padding": 30, "padding_mode": "wrap", "groups": 2}),
     Case((20, 21), (20, 21), {"padding": "full", "padding_mode": "wrap"}),
+    # taps that meet in one place of the period, without being more than it has
+    Case((20, 15), (12, 9), {"padding": "same", "padding_mode": "wrap", "dilation": (2, 3)}),
     Case((40, 50), (13, 9), {"padding": "full", "padding_mode": "reflect"}),
     Case((6, 5), (13, 9), {"padding": "full", "padding_mode": "symmetric"}),
     Case((40, 50), (13, 9), {"padding": 20, "padding_mode": "edge", "stride": (2, 3)}),

@@ -81,3 +81,17 @@ def test_rows_of_w_a_multiple_of_4096_bytes_apart(n_kernels, dtype):
     w = rng.integers(-4, 5, (n_kernels, 1024, 1, 1)).astype(dtype)
     expected = np.einsum("chw,fc->fhw", x.astype(np.int64), w[..., 0, 0].astype(np.int64))
     np.testing.assert_array_equal(fastcorr.corr2d(x, w), expected.astype(dtype))
+
+
+@pytest.mark.parametrize("dilation", [1, 2, 3])
+@pytest.mark.parametrize("width", [150, 280, 420, 600])
+def test_pieces_of_a_kernel_of_unequal_height(isa, width, dilation):
+    """Of 9 x 20 taps in pieces of 5 and 4 rows: blocks of 6 and 4 rows, in chunks of a tile."""
+    rng = np.random.default_rng(0)
+    options = {"dilation": (dilation, 1)}
+    for dtype in (np.float32, np.float64):
+        x = rng.integers(-4, 5, (2, 70, width)).astype(dtype)
+        w = rng.integers(-4, 5, (2, 9, 20)).astype(dtype)
+        assert fastcorr.explain(x, w, method="direct", **options).algorithm == "stencil"
+        y = fastcorr.corr2d(x, w, method="direct", workers=1, **options)
+        np.testing.assert_array_equal(y, reference.correlate(x, w, **options))

@@ -242,7 +242,9 @@ class Fft:
         column_places = (column_places - (columns_axis.before or 0)) % columns_axis.n
         spectrum = _new_spectrum(call.grid, work, np.zeros)
         step = max(STEP // columns_axis.n, 1)
-        is_folded = len(rows) > rows_axis.n, len(columns) > columns_axis.n
+        is_folded = [
+            len(set(places.tolist())) < len(places) for places in (row_places, column_places)
+        ]
         scale = 1 if magnitude is None else 1 / np.abs(call.w[f]).max()
 
         def transform(first):

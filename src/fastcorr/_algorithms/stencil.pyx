@@ -14,6 +14,8 @@ served in classes of rows `dilation` apart, column strides and dilations by the 
 complex operand is two real ones: part p of an output sums the parts of x under those of w.
 """
 
+import math
+
 import numpy as np
 
 from libc.string cimport memcpy, memset
@@ -494,7 +496,10 @@ cdef class Stencil(Tiled):
             columns = max((columns // 2 + lanes - 1) // lanes * lanes, 8 * lanes)
         rows = (WINDOW_BYTES // job.m // row_bytes - halo) // job.stride_y // block * block
         rows = min(max(rows, block), job.oh)
-        job.chunk_rows = max(CHUNK_BYTES // row_bytes // job.stride_y // block * block, block)
+        # Whole blocks of either height: what they compute beyond a chunk would spoil sums there, and
+        # a piece of the kernel may be too low for tall blocks.
+        whole = math.lcm(block, FC_STENCIL_ROWS * job.dilation_y)
+        job.chunk_rows = max(CHUNK_BYTES // row_bytes // job.stride_y // whole * whole, whole)
         cycles_per_row = max(columns, lanes) / lanes * job.kh * job.kw * job.channels * job.m * 1.6
         cycles_per_row *= min(job.x_parts, job.w_parts)
         if workers > 1:
