@@ -159,8 +159,9 @@ def corr2d(
 
     With 'auto', ``|y - exact| <= 16 u (|x| * |w|)`` for ordinary data, and 64 u for data of the
     greatest range, where u is the unit roundoff of the dtype of y and * stands for this operator.
-    In sums of more than 100 000 terms, an output that sees only the share s of the kernel, because
-    the rest lies on zero padding, keeps 64 u / s.
+    For 'winograd' that is a test of each tile, which weights that are small just where x is large
+    can deceive; 'direct' keeps it always. In sums of more than 100 000 terms, an output that sees
+    only the share s of the kernel, because the rest lies on zero padding, keeps 64 u / s.
     float16 is accumulated in float32. Integers are exact modulo 2**n, so they wrap as NumPy's do.
     The padding takes part as the definition says: 0 times an infinity or NaN in `w` is NaN at the
     border, too. The sums are added in an order that only the shapes determine, so y is bitwise the
