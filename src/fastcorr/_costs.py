@@ -2,8 +2,8 @@
 """How long the definition takes: estimates by which `_plan` compares it with other methods.
 
 Seconds of one thread, from the problem alone; weights that a runner is bound to save nothing worth
-counting here. Only the proportions between methods matter, so one
-machine's constants serve others of its kind.
+counting here. Only the proportions between methods matter, so one machine's constants serve others
+of its kind.
 """
 
 import numpy as np

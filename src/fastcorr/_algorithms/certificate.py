@@ -33,6 +33,7 @@ the contract was checked, on the data of tests/test_fft.py.
 .. [1] N. J. Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., chapter 24, 2002.
 """
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -71,6 +72,16 @@ def is_extreme(a):
 def phases_of(taps, stride, dilation):
     """The phases of a stride that hold taps."""
     return np.unique(np.arange(taps) * dilation % stride).tolist()
+
+
+def n_terms_of(problem):
+    """Pairs of a channel of the group and a phase of the stride that holds taps."""
+    terms = problem.C // problem.groups
+    for taps, stride, dilation in zip(
+        (problem.KH, problem.KW), problem.stride, problem.dilation, strict=True
+    ):
+        terms *= min(taps, stride // math.gcd(stride, dilation))
+    return terms
 
 
 def has_many_terms(problem):

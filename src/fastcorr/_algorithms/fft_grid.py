@@ -2,7 +2,6 @@
 # mypy: ignore-errors
 """How the transforms of scipy.fft cut the outputs into tiles, and how long they take."""
 
-import math
 from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -10,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import fft
 
-from fastcorr._algorithms.certificate import is_tight, repair_seconds
+from fastcorr._algorithms.certificate import is_tight, n_terms_of, repair_seconds
 
 # Memory, in bytes: of all tiles at work together, and of the spectra of w.
 TILES_BYTES = 32 * 2**20
@@ -29,8 +28,10 @@ SECONDS_PER_TRANSFORM = 60e-6
 LARGE = 2**19  # points of a transform that leaves the caches
 LARGE_FACTOR = 1.5
 SLOW_LENGTH_FACTOR = 3.0  # of lengths with large prime factors
+# By hand, after 128 x 128 to 256 x 256 with kernels as large, 'full' (same machine and month).
 LONG_DOUBLE_FACTOR = 8.0
 CERTIFICATE_FACTOR = 1.5  # where |x| * |w| is transformed, too
+# Of the fit again.
 SHARING_FACTOR = 2.1  # two threads gain that much less than they do from the definition
 
 
@@ -117,11 +118,7 @@ def grid_of(problem, zero_fill):
 
 @lru_cache(maxsize=512)
 def _grid(problem, zero_fill, work):
-    kernels, spectra = problem.F // problem.groups, problem.C // problem.groups
-    for taps, stride, dilation in zip(
-        (problem.KH, problem.KW), problem.stride, problem.dilation, strict=True
-    ):
-        spectra *= min(taps, stride // math.gcd(stride, dilation))
+    kernels, spectra = problem.F // problem.groups, n_terms_of(problem)
     axes = [_axes(problem, axis, zero_fill) for axis in (0, 1)]
     (n1, count1, slow1), (n2, count2, slow2) = (
         np.array([(a.n, a.count, a.n != fft.next_fast_len(a.n)) for a in axis], float).T

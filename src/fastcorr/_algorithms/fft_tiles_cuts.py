@@ -6,7 +6,7 @@ import math
 from functools import lru_cache
 from typing import NamedTuple
 
-from fastcorr._algorithms.certificate import repair_seconds
+from fastcorr._algorithms.certificate import n_terms_of, repair_seconds
 
 SIZES = 16, 32, 64, 128, 256, 512
 # Memory, in bytes: of all tiles at work together, and of the spectra of w.
@@ -61,16 +61,6 @@ class Grid(NamedTuple):
     columns: Axis
     seconds: float
     seconds_for_weights: float
-
-
-def n_terms_of(problem):
-    """Pairs of a channel of the group and a phase of the stride that holds taps."""
-    terms = problem.C // problem.groups
-    for taps, stride, dilation in zip(
-        (problem.KH, problem.KW), problem.stride, problem.dilation, strict=True
-    ):
-        terms *= min(taps, stride // math.gcd(stride, dilation))
-    return terms
 
 
 def axes_of(n_outputs, taps, stride, dilation):
