@@ -64,6 +64,13 @@ def is_moderate(w):
     return bool(SMALLEST < largest < LARGEST or largest == 0)
 
 
+def refusal(problem, w):
+    """Why 'auto' does not transform these kernels, or None."""
+    if problem.method == "auto" and not is_moderate(w):
+        return "w holds NaN, infinities or numbers whose squares leave the range of floats"
+    return None
+
+
 def is_extreme(a):
     """Where numbers are NaN, infinite or so large that sums of squares may be."""
     return ~(np.abs(a) < LARGEST)

@@ -40,6 +40,7 @@ from fastcorr._algorithms.certificate import (
     is_moderate,
     is_tight,
     recompute,
+    refusal,
     share_on_image,
     touched,
 )  # fmt: skip
@@ -142,9 +143,7 @@ class Fft:
 
     def prepare(self, w, budget):
         """This runner, or why it cannot serve these kernels; `_plan` has the contract."""
-        if self.problem.method == "auto" and not is_moderate(w):
-            return "w holds NaN, infinities or numbers whose squares leave the range of floats"
-        return self
+        return refusal(self.problem, w) or self
 
     def cut(self, workers):
         """The memory of that many threads."""

@@ -37,7 +37,7 @@ from fastcorr._kernels.kernels cimport (
 
 from fastcorr._algorithms.certificate import (
     LARGEST, NORM_ERROR, PEAK_ERROR, SMALLEST, TYPICAL_ERROR, UNITS_OF_DOUBLE, UNITS_OF_SINGLE,
-    is_moderate, phases_of, settle,
+    is_moderate, phases_of, refusal, settle,
 )
 from fastcorr._algorithms.definition import definition_of
 from fastcorr._algorithms.fft_tiles_cuts import SPECTRA_BYTES, TILES_BYTES, grid_of
@@ -419,9 +419,7 @@ cdef class FftTiles(Tiled):
 
     def prepare(self, w, budget):
         """This runner, or why it cannot serve these kernels; `_plan` has the contract."""
-        if self.problem.method == "auto" and not is_moderate(w):
-            return "w holds NaN, infinities or numbers whose squares leave the range of floats"
-        return self
+        return refusal(self.problem, w) or self
 
     def _make_cut(self, int workers):
         cdef Cut cut = Cut.__new__(Cut)
