@@ -496,8 +496,8 @@ cdef class Stencil(Tiled):
             columns = max((columns // 2 + lanes - 1) // lanes * lanes, 8 * lanes)
         rows = (WINDOW_BYTES // job.m // row_bytes - halo) // job.stride_y // block * block
         rows = min(max(rows, block), job.oh)
-        # Whole blocks of either height: what they compute beyond a chunk would spoil sums there, and
-        # a piece of the kernel may be too low for tall blocks.
+        # Whole blocks of either height, since a piece of the kernel may be too low for tall ones:
+        # what a block computes beyond the chunk would spoil sums there.
         whole = math.lcm(block, FC_STENCIL_ROWS * job.dilation_y)
         job.chunk_rows = max(CHUNK_BYTES // row_bytes // job.stride_y // whole * whole, whole)
         cycles_per_row = max(columns, lanes) / lanes * job.kh * job.kw * job.channels * job.m * 1.6
