@@ -109,6 +109,8 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=7)
     args = parser.parse_args()
+    # The example sets it itself, but NumPy is loaded before. PyTorch does not read it.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     context, pipes, seconds = multiprocessing.get_context("spawn"), {}, {}
     for library in (Fastcorr, Torch):
         pipes[library.name], theirs = context.Pipe()

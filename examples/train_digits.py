@@ -12,6 +12,8 @@ It needs the extra `demo`: scikit-learn, whose wheel holds the images, tqdm and 
 """
 
 import argparse
+import functools
+import math
 import os
 import time
 
@@ -66,16 +68,18 @@ class MaxPool:
     """The largest of each 2 x 2 pixels of x (N, C, H, W)."""
 
     def __call__(self, x):
-        N, C, H, W = x.shape
-        blocks = x.reshape(N, C, H // 2, 2, W // 2, 2)
-        y = blocks.max(axis=(3, 5), keepdims=True)
-        is_largest = blocks == y
-        self.share = is_largest / is_largest.sum(axis=(3, 5), keepdims=True, dtype=np.float32)
-        return y[:, :, :, 0, :, 0]
+        corners = [x[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1)]
+        y = functools.reduce(np.maximum, corners)
+        self.is_largest = [corner == y for corner in corners]
+        return y
 
     def backward(self, dy):
         N, C, H, W = dy.shape
-        return (self.share * dy[:, :, :, None, :, None]).reshape(N, C, 2 * H, 2 * W)
+        dx = np.empty((N, C, 2 * H, 2 * W), dy.dtype)
+        share = dy / functools.reduce(np.add, self.is_largest, np.zeros(dy.shape, dy.dtype))
+        for corner, is_largest in enumerate(self.is_largest):
+            np.multiply(share, is_largest, out=dx[:, :, corner // 2 :: 2, corner % 2 :: 2])
+        return dx
 
 
 class Flatten:
@@ -133,14 +137,14 @@ class Adam:
 
     def step(self, rate):
         self.n_steps += 1
-        rate *= np.sqrt(1 - 0.999**self.n_steps) / (1 - 0.9**self.n_steps)
+        rate *= math.sqrt(1 - 0.999**self.n_steps) / (1 - 0.9**self.n_steps)
         for layer, moments in zip(self.layers, self.moments, strict=True):
             pairs = (layer.weight, layer.weight_grad), (layer.bias, layer.bias_grad)
             for i, (value, gradient) in enumerate(pairs):
                 mean, square = moments[2 * i : 2 * i + 2]
                 mean += 0.1 * (gradient - mean)
                 square += 0.001 * (gradient**2 - square)
-                value -= (rate * mean / (np.sqrt(square) + 1e-7)).astype(value.dtype)
+                value -= rate * mean / (np.sqrt(square) + 1e-7)
 
 
 def shifted(x, rng):
@@ -169,7 +173,7 @@ def train(layers, x, labels, n_epochs, rng, show_progress):
     epochs = tqdm(range(n_epochs), desc="learning", unit="epoch", disable=not show_progress)
     for epoch in epochs:
         total, order = 0.0, rng.permutation(len(x))
-        rate = RATE * 0.5 * (1 + np.cos(np.pi * epoch / n_epochs))
+        rate = RATE * 0.5 * (1 + math.cos(math.pi * epoch / n_epochs))
         for start in range(0, len(x), BATCH):
             batch = order[start : start + BATCH]
             for layer in convolutions:

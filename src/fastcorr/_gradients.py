@@ -44,8 +44,8 @@ from fastcorr._typing import (
 )
 from fastcorr._workers import resolve_workers
 
-# Terms of a sum of dy that are added in one go, in pairs.
-BIAS_BLOCK = 64 * 1024
+# Numbers of dy that are added in one go; they are copied first unless they are neighbours.
+BIAS_BLOCK = 512 * 1024
 
 
 class Corr2DGrads(NamedTuple):
@@ -429,22 +429,25 @@ class _Gradients:
         return placed(dw, out)
 
     def bias(self, dy):
-        """Sum dy over images and pixels, in blocks of one image, in pairs within a block."""
+        """Sum dy over images and pixels: those of a block in pairs, then the blocks in pairs."""
         problem = self.problem
-        dtype = np.dtype(np.float32) if dy.dtype == np.float16 else dy.dtype
-        images = image_of_y(self.problem, dy)
-        rows = max(BIAS_BLOCK // max(problem.OW, 1), 1)
-        blocks = [
-            np.ascontiguousarray(image[:, row : row + rows])
-            .reshape(problem.F, -1).sum(axis=1, dtype=dtype)
-            for image in images for row in range(0, problem.OH, rows)
-        ]  # fmt: skip
-        if not blocks:
+        if dy.size == 0:
             db = np.zeros(problem.F, dy.dtype)
-        elif len(blocks) == 1:
-            db = blocks[0].astype(dy.dtype, copy=False)
         else:
-            db = np.stack(blocks, axis=1).sum(axis=1).astype(dy.dtype, copy=False)
+            dtype = np.dtype(np.float32) if dy.dtype == np.float16 else dy.dtype
+            images = image_of_y(problem, dy)
+            rows = min(max(BIAS_BLOCK // (problem.F * problem.OW), 1), problem.OH)
+            n_images = max(BIAS_BLOCK // (problem.F * problem.OW * rows), 1)
+            blocks = (  # NumPy adds neighbours in pairs, but others one by one
+                np.ascontiguousarray(images[n : n + n_images, :, row : row + rows])
+                for n in range(0, problem.N, n_images) for row in range(0, problem.OH, rows)
+            )  # fmt: skip
+            sums = [
+                block.reshape(len(block), problem.F, -1).sum(axis=2, dtype=dtype)
+                for block in blocks
+            ]
+            sums = sums[0] if len(sums) == 1 else np.concatenate(sums)
+            db = np.ascontiguousarray(sums.T).sum(axis=1).astype(dy.dtype, copy=False)
         return db if len(problem.w_shape) == 4 else db.reshape(())
 
 
