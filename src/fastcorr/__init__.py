@@ -14,7 +14,7 @@ The folders are the layers, and imports run downwards only::
     corr2d(x, w, ...)        _operator.py    signature, documentation, three lines; no logic
       -> Problem             _problem.py     all validation, every error text; hashable, no arrays
         -> Plan              _plan.py        ALGORITHMS: a table of rows; pure and cached
-          -> run             _algorithms/    gemm, stencil, generic (.pyx): cut the output into
+          -> run             _algorithms/    gemm, filterwise, stencil, ...: cut the output into
                                              tiles, allocate scratch, release the GIL, run threads
             -> stage         _kernels/       copy x into a window; padding, strides, dtypes end here
               -> kernel      _kernels/       registers only: no Python, no malloc, no OpenMP

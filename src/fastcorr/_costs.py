@@ -8,17 +8,18 @@ of its kind.
 
 import numpy as np
 
+from fastcorr._algorithms.gemm_cuts import panel_cycles
 from fastcorr._kernels.dispatch import is_kernel_dtype
 
-# Seconds of one thread: per multiplication in float32 (twice that in double), per output (for those
-# of one channel per group: per number of x and of y), per call.
-# EPYC 9004, AVX-512, 2026-11, benchmarks/regret.py --fit
+# Seconds of one thread: per multiplication in float32 (twice that in double), per number of x and
+# of y, per call. EPYC 9004, AVX-512, 2026-11, benchmarks/regret.py --fit
 STENCIL = 1 / 48e9, 0.09e-9, 2e-6
 DEPTHWISE = 1 / 54e9, 0.18e-9, 2e-6
-GEMM = 1 / 48e9, 1.0e-9, 3e-6
-# gemm fills its registers with rows of kernels: few of them leave it waiting for loads.
-GEMM_OF_FEW = {1: 2.2, 2: 1.3}
 VECTOR = 16  # outputs or channels that are computed at once, also where there are fewer
+# The matrix products count cycles: one of them for a multiply-add of vectors.
+CYCLES_PER_SECOND = 3.66e9
+HESITATION = 1.1  # gemm is cut into tiles by a closer look, and reads all weights as they are
+GEMM_ROWS = {1: 14, 2: 14, 3: 9, 4: 6}  # most rows of a block beside so many vectors
 PLANE = 0.12e-6  # of a stencil, for each channel that it begins
 STRIDED = 3e-9  # for each output whose neighbour in the row is not its neighbour in memory
 
@@ -45,9 +46,70 @@ def depthwise(problem, is_bound=False):
 
 def gemm(problem, is_bound=False):
     """Seconds of the implicit matrix product."""
-    term, output, call = GEMM
-    term *= GEMM_OF_FEW.get(problem.F // problem.groups, 1.0)
-    return _widening(problem) * (term * _terms(problem) + output * _outputs(problem)) + call
+    m, channels, taps, lanes = _sizes(problem)
+    oh, ow = problem.OH, problem.OW
+    k = channels * taps
+    rows, columns = (
+        n - 1 + (taps_of_axis - 1) * dilation // stride + 1
+        for n, taps_of_axis, dilation, stride in zip(
+            (oh, ow), (problem.KH, problem.KW), problem.dilation, problem.stride, strict=True
+        )
+    )
+    planes = min(problem.stride[0], problem.KH) * min(problem.stride[1], problem.KW)
+    packed = -(-oh * ow // lanes)
+    cycles = min(
+        _blocks(m, -(-((oh - 1) * columns + ow) // lanes)) * k,  # as the window lies
+        _blocks(m, oh * -(-ow // lanes)) * k,  # row by row
+        (_blocks(m, packed) + 2 * packed + 4 * (oh + packed / 2)) * k,
+    )
+    cycles += channels * rows * planes * (20 + 8 * columns / lanes) + 4 * m * packed
+    images = problem.N * problem.groups * _parts(problem)
+    return (images * (cycles + 1500) + 4000) / CYCLES_PER_SECOND
+
+
+def _blocks(m, vectors):
+    """Cycles per term of m rows of w and that many vectors of outputs, in the best blocks."""
+    best = np.inf
+    for nv, most in GEMM_ROWS.items():
+        n_blocks = -(-m // most)
+        cycles = vectors // nv * panel_cycles(m / n_blocks, nv)
+        if vectors % nv:
+            cycles += panel_cycles(m / n_blocks, vectors % nv)
+        best = min(best, n_blocks * cycles)
+    return best
+
+
+def filterwise(problem, is_bound=False):
+    """Seconds of the matrix product with vectors along the output channels."""
+    m, channels, taps, lanes = _sizes(problem)
+    if taps == 1:  # reuses nothing of the lines of x that it fetches
+        return np.inf
+    oh, ow = problem.OH, max(problem.OW, 1)
+    is_padded = any(problem.padding[0]) or any(problem.padding[1])
+    vectors = -(-m // lanes)
+    calls = -(-ow // GEMM_ROWS[1]) * -(-vectors // 2)  # for a row of outputs
+    outputs = ow * min(vectors, 2) / -(-ow // GEMM_ROWS[1])  # vectors in registers
+    k = channels * taps
+    met = k
+    if is_padded and problem.padding_mode == "constant":
+        met *= _share_of_rows(problem)
+    line = 1 + ow * problem.stride[1] / -(-ow // GEMM_ROWS[1]) / lanes
+    call = 30 + max(outputs, 5, line * 6 / problem.KW) * met + line * k / problem.KW
+    cycles = oh * (calls * (call + 10 * (k // 1280)) + 6 * vectors * ow) + 500
+    if is_padded:
+        height, width = problem.H + sum(problem.padding[0]), problem.W + sum(problem.padding[1])
+        cycles += channels * height * (20 + 8 * width / lanes)
+    turning = vectors * lanes * k * max(1, problem.N * oh * ow / 512)
+    cycles = problem.groups * _parts(problem) * (problem.N * cycles + turning)
+    return (HESITATION * cycles + 8000) / CYCLES_PER_SECOND
+
+
+def _share_of_rows(problem):
+    """How many of the kernel's rows meet the image, on average over rows of outputs."""
+    stride, dilation = problem.stride[0], problem.dilation[0]
+    top = np.arange(problem.OH) * stride - problem.padding[0][0]
+    first, last = (np.clip(-(-at // dilation), 0, problem.KH) for at in (-top, problem.H - top))
+    return (last - first).sum() / max(problem.OH * problem.KH, 1)
 
 
 def generic(problem, is_bound=False):
@@ -73,7 +135,23 @@ def _numbers(problem):
     return problem.N * inputs * (problem.F // problem.groups) + _outputs(problem)
 
 
+def _sizes(problem):
+    """Output and input channels of a group, taps of a kernel, and numbers in a vector."""
+    groups = problem.groups
+    m, channels, taps = problem.F // groups, problem.C // groups, problem.KH * problem.KW
+    return m, channels, taps, VECTOR // (2 if _is_wide(problem) else 1)
+
+
+def _parts(problem):
+    """A complex product is four real ones."""
+    return 2 ** ((problem.x_dtype.kind == "c") + (problem.w_dtype.kind == "c"))
+
+
+def _is_wide(problem):
+    """Half as many numbers fill a vector."""
+    return problem.dtype.char in "dDlLqQ"
+
+
 def _widening(problem):
-    """Time by that of float32: half as many numbers fill a vector, a complex product is four."""
-    operands = (problem.x_dtype.kind == "c") + (problem.w_dtype.kind == "c")
-    return 2**operands * (2 if problem.dtype.char in "dDlLqQ" else 1)
+    """Time by that of float32."""
+    return _parts(problem) * (2 if _is_wide(problem) else 1)

@@ -39,6 +39,7 @@ from fastcorr._algorithms import (
     fft,
     fft_tiles,
     fft_tiles_cuts,
+    filterwise,
     gemm,
     generic,
     separable,
@@ -90,6 +91,10 @@ ALGORITHMS = (
     Algorithm(
         "gemm", "direct", "many output channels per group: implicit matrix product",
         gemm.unsupported, _costs.gemm, gemm.Gemm,
+    ),
+    Algorithm(
+        "filterwise", "direct", "short rows of outputs: vectors along the output channels",
+        filterwise.unsupported, _costs.filterwise, filterwise.Filterwise,
     ),
     Algorithm(
         "generic", "direct", "a dtype without kernels: the definition in long double",

@@ -234,6 +234,55 @@ static void test_dot(const fc_kernels_t *kernels, fc_type_t type) {
     }
 }
 
+static void test_filterwise(const fc_kernels_t *kernels, fc_type_t type) {
+    static const ptrdiff_t terms[] = {0, 1, 2, FC_K_BLOCK - 1, FC_K_BLOCK, FC_K_BLOCK + 1, 5 * FC_K_BLOCK};
+    for (int nv = 1; nv <= FC_FILTERWISE_MAX_VECTORS; nv++) {
+        for (ptrdiff_t p = 1; p <= kernels->gemm_rows[nv]; p++) {
+            for (int t = 0; t < COUNT(terms); t++) {
+                const ptrdiff_t k = terms[t], nr = nv * kernels->lanes, step = 1 + random_below(4);
+                ptrdiff_t *offset = malloc((size_t)(k + 1) * sizeof *offset);
+                for (ptrdiff_t kk = 0; kk < k; kk++) offset[kk] = kk == 0 ? 30 : random_below(31);
+                array_t x = new_array(type, (p - 1) * step + 31), w = new_array(type, k * nr);
+                array_t bias = new_array(type, nr);
+                for (int accumulate = 0; accumulate <= 1; accumulate++) {
+                    array_t c = new_array(type, p * nr), expected = copy_of(c);
+                    for (ptrdiff_t i = 0; i < p * nr; i++) {
+                        number_t sum = start(c, i, accumulate);
+                        for (ptrdiff_t kk = 0; kk < k; kk++)
+                            multiply_add(&sum, x, i / nr * step + offset[kk], w, kk * nr + i % nr);
+                        if (p % 2) add_number(&sum, bias, i % nr);
+                        set(expected, i, sum);
+                    }
+                    kernels->filterwise[nv][p](k, x.data, step, offset, w.data,
+                                               p % 2 ? bias.data : NULL, c.data, accumulate);
+                    report(same(c, expected), "%s filterwise %dx%d k=%d step=%d accumulate=%d",
+                           kernels->name, (int)p, nv, (int)k, (int)step, accumulate);
+                    release(c), release(expected);
+                }
+                release(x), release(w), release(bias), free(offset);
+            }
+        }
+    }
+}
+
+/* Whole numbers are finite, and so are all lengths of them. */
+static void test_is_finite(const fc_kernels_t *kernels, fc_type_t type) {
+    const double bad[] = {INFINITY, -INFINITY, NAN};
+    for (ptrdiff_t n = 0; n <= 3 * kernels->lanes; n++) {
+        array_t a = new_array(type, n);
+        report(kernels->is_finite(n, a.data), "%s %d finite numbers", kernels->name, (int)n);
+        for (ptrdiff_t i = 0; i < n && is_float(type); i++) {
+            array_t b = copy_of(a);
+            if (type == FC_F32) ((float *)b.data)[i] = (float)bad[i % 3];
+            if (type == FC_F64) ((double *)b.data)[i] = bad[i % 3];
+            report(!kernels->is_finite(n, b.data), "%s number %d of %d not finite", kernels->name,
+                   (int)i, (int)n);
+            release(b);
+        }
+        release(a);
+    }
+}
+
 static void test_one_stencil(const fc_kernels_t *kernels, fc_type_t type, fc_stencil_fn stencil,
                              int rows, int s, int nv, ptrdiff_t kh, ptrdiff_t n_down,
                              ptrdiff_t n_across) {
@@ -716,6 +765,8 @@ int main(void) {
         report(kernels->item_bytes == type_bytes[type], "%s items", kernels->name);
         test_gemm(kernels, type);
         test_dot(kernels, type);
+        test_filterwise(kernels, type);
+        test_is_finite(kernels, type);
         test_stencil(kernels, type);
         test_pack(kernels, type);
         test_depthwise(kernels, type);

@@ -42,6 +42,7 @@
 #define FC_GEMM_MAX_ROWS 14
 #define FC_GEMM_MAX_VECTORS 4
 #define FC_DOT_MAX_PIXELS 4
+#define FC_FILTERWISE_MAX_VECTORS 2
 #define FC_STENCIL_ROWS 4        /* output rows of a stencil block */
 #define FC_STENCIL_TALL_ROWS 6   /* and of a tall one: more sums for each load, for higher kernels */
 #define FC_STENCIL_MAX_HEIGHT 7  /* kernel heights with a stencil of their own; 0 is any height of a block's rows and more */
@@ -89,6 +90,16 @@ typedef void (*fc_gemm_fn)(ptrdiff_t k, const void *a, ptrdiff_t lda, const void
  * gathered: c[i * ldc + j] (+)= sum over k of a[i * lda + k] * b[j * ldb + k], i < m, j < n */
 typedef void (*fc_dot_fn)(ptrdiff_t k, ptrdiff_t m, const void *a, ptrdiff_t lda, const void *b,
                           ptrdiff_t ldb, void *c, ptrdiff_t ldc, int accumulate);
+
+/* A block of p outputs that lie `step` apart in x, vectors along nr = nv * lanes output channels:
+ * c[i * nr + j] (+)= sum over k of x[i * step + offset[k]] * w[k * nr + j], i < p, j < nr
+ * plus bias[j], unless that is NULL; nothing else of x is read. */
+typedef void (*fc_filterwise_fn)(ptrdiff_t k, const void *x, ptrdiff_t step,
+                                 const ptrdiff_t *offset, const void *w, const void *bias, void *c,
+                                 int accumulate);
+
+/* Whether none of n numbers is infinite or NaN. */
+typedef int (*fc_is_finite_fn)(ptrdiff_t n, const void *src);
 
 /* n_down x n_across blocks of outputs of one channel, each of FC_STENCIL_ROWS (or _TALL_ROWS) rows
  * and nv vectors:
@@ -235,6 +246,9 @@ typedef struct {
     int is_fused;                                          /* a * b + c rounds once */
     int gemm_rows[FC_GEMM_MAX_VECTORS + 1];                /* most rows for nv vectors, or 0 */
     int stencil_vectors;
+    /* [nv][p], as many outputs as gemm has rows */
+    fc_filterwise_fn filterwise[FC_FILTERWISE_MAX_VECTORS + 1][FC_GEMM_MAX_ROWS + 1];
+    fc_is_finite_fn is_finite;
     fc_gemm_fn gemm[FC_GEMM_MAX_VECTORS + 1][FC_GEMM_MAX_ROWS + 1];
     /* [stride - 1][kernel height, 0 = any][vectors]; NULL where there is none */
     fc_stencil_fn stencil[2][FC_STENCIL_MAX_HEIGHT + 1][FC_STENCIL_MAX_VECTORS + 1];

@@ -6,6 +6,7 @@ cdef extern from "kernels.h" nogil:
         FC_GEMM_MAX_ROWS
         FC_GEMM_MAX_VECTORS
         FC_DOT_MAX_PIXELS
+        FC_FILTERWISE_MAX_VECTORS
         FC_STENCIL_ROWS
         FC_STENCIL_TALL_ROWS
         FC_STENCIL_MAX_HEIGHT
@@ -40,6 +41,11 @@ cdef extern from "kernels.h" nogil:
         Py_ssize_t, Py_ssize_t, const void *, Py_ssize_t, const void *, Py_ssize_t, void *,
         Py_ssize_t, int
     ) noexcept nogil
+    ctypedef void (*fc_filterwise_fn)(
+        Py_ssize_t, const void *, Py_ssize_t, const Py_ssize_t *, const void *, const void *,
+        void *, int
+    ) noexcept nogil
+    ctypedef bint (*fc_is_finite_fn)(Py_ssize_t, const void *) noexcept nogil
     ctypedef void (*fc_split_fn)(
         const fc_window_t *, const char *, const void *, void *, Py_ssize_t
     ) noexcept nogil
@@ -128,6 +134,8 @@ cdef extern from "kernels.h" nogil:
         bint is_fused
         int gemm_rows[5]
         int stencil_vectors
+        fc_filterwise_fn filterwise[3][15]
+        fc_is_finite_fn is_finite
         fc_gemm_fn gemm[5][15]
         fc_stencil_fn stencil[2][8][5]
         fc_stencil_fn tall_stencil[2][8][5]

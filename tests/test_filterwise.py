@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The matrix product with vectors along the output channels, whatever the plan would take."""
+
+import cases
+import layouts
+import numpy as np
+import pytest
+from cases import Case
+from contract import check, check_bits, check_exact
+
+import fastcorr
+from fastcorr import _plan
+
+pytestmark = pytest.mark.kernels
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    """No other algorithm is there to take a problem."""
+    rows = tuple(row for row in _plan.ALGORITHMS if row.name == "filterwise")
+    monkeypatch.setattr(_plan, "ALGORITHMS", rows)
+    _plan.plan_for.cache_clear()
+    yield
+    _plan.plan_for.cache_clear()
+
+
+EDGES = [
+    # Rows of outputs and output channels around the blocks of 5 to 14 by 4 to 32.
+    *(Case((3, 6, ow + 2), (m, 3, 2, 3))
+      for ow in (*range(1, 16), 27, 28, 29, 43) for m in (1, 4, 5, 17)),
+    *(Case((2, 5, 9), (m, 2, 3, 3), {"padding": 1}) for m in range(1, 70, 3)),
+    # Terms around the blocks and chunks of a sum.
+    *(Case((k, 3, 7), (6, k, 1, 2)) for k in (63, 64, 65, 255, 256, 257, 639, 640, 641, 1300)),
+    Case((130, 7, 6), (20, 130, 5, 5), {"padding": 2}),
+    # Rows of taps in the padding: some, most, and for some outputs all of them.
+    *(Case((3, 2, n, 7), (9, 2, k, 3), {"padding": (p, 1), "stride": (s, 2), "dilation": (d, 1)})
+      for n in (1, 4, 9) for k in (2, 5) for p in (1, 4, 9) for s in (1, 3) for d in (1, 2)
+      if (k - 1) * d < n + 2 * p),
+    # Many small images, groups, strides and dilations, channels last.
+    *(Case((n, 6, 8, 9), (12, 2, 3, 3), {"groups": 3, "padding": 1}) for n in (1, 2, 40)),
+    *(Case((2, 11, 13, 6), (10, 3, 3, 2),
+           {"groups": 2, "padding": p, "stride": s, "dilation": d, "channel_axis": -1})
+      for p in (0, 2) for s in (1, 2, 3) for d in (1, 3)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+def test_edges(isa, dtype):
+    for seed, case in enumerate(EDGES):
+        check_exact(*cases.whole_arrays(case, dtype, seed), **case.options)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint16", "int64", "float16"])
+def test_edges_of_the_other_dtypes(isa, dtype):
+    for seed, case in enumerate(EDGES[::7]):
+        check_exact(*cases.whole_arrays(case, dtype, seed), **case.options)
+
+
+@pytest.mark.parametrize("mode", ["constant", "reflect", "wrap", "edge"])
+@pytest.mark.parametrize("layout", layouts.LAYOUTS)
+def test_layouts(layout, mode):
+    for seed, padding in enumerate((0, 2)):
+        case = Case((2, 4, 7, 8), (18, 4, 3, 3), {"padding": padding, "padding_mode": mode})
+        x, w = cases.whole_arrays(case, "float32", seed)
+        bias = np.arange(18, dtype=np.float32)
+        y = check_exact(x, w, bias, **case.options)
+        place = layouts.LAYOUTS[layout]
+        out = place(np.zeros_like(y)) if layout in layouts.OUT_LAYOUTS else None
+        got = fastcorr.corr2d(place(x), place(w), place(bias), out=out, **case.options)
+        np.testing.assert_array_equal(got, y)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_padding_meets_weights_that_are_not_finite(value):
+    """Zero times infinity is NaN, also where the kernel's row lies in the padding."""
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((3, 5, 6)), rng.standard_normal((20, 3, 5, 5))
+    w[7, 1, 4, 2] = value
+    assert np.isnan(check(x, w, padding=2)[7, -1]).all()
+    check(x, w, padding=2, padding_value=3.0)
+    check(x, w, padding=2, padding_mode="reflect")
+
+
+def test_accuracy():
+    rng = np.random.default_rng(0)
+    for dtype in (np.float32, np.float64):
+        x, w = rng.random((300, 7, 8)).astype(dtype), rng.random((17, 300, 5, 5)).astype(dtype)
+        check(x, w, padding=2)
+        check(x - dtype(0.5), w - dtype(0.5), padding=2)
+        check(np.ones_like(x), w, padding=2, units=64)
+
+
+@pytest.mark.parametrize("case", cases.PARALLEL, ids=str)
+def test_bits_do_not_depend_on_workers_or_the_batch(case):
+    x, w = cases.normal_arrays(case, np.float32)
+    y = fastcorr.corr2d(x, w, workers=1, **case.options)
+    for workers in (2, 3, 7):
+        check_bits(fastcorr.corr2d(x, w, workers=workers, **case.options), y)
+    if x.ndim == 4:
+        check_bits(fastcorr.corr2d(x[1:2], w, **case.options), y[1:2])
