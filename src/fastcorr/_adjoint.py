@@ -338,7 +338,7 @@ class _Part:
                 w = turned(w, self._plan.problem.groups, threads)
             dy, dx = dy[self._dy], out
             if self._plan.problem.channels_last:  # the plan knows how they lie in memory
-                dy, dx = np.moveaxis(dy, 1, -1), np.moveaxis(dx, 1, -1)
+                dy, dx = dy.transpose(0, 2, 3, 1), dx.transpose(0, 2, 3, 1)
             self._plan.run(dy, w, bias, 0, dx, workers)
         else:  # no output sees these positions
             out[...] = 0 if bias is None else bias[:, None, None]

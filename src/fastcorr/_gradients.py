@@ -27,6 +27,7 @@ from fastcorr._adjoint_problem import (
     weight_shape,
 )
 from fastcorr._algorithms.arrays import four, nchw, place, placed
+from fastcorr._algorithms.depthwise_grad import DepthwiseGrad, is_better
 from fastcorr._algorithms.grad_weight import GradWeight
 from fastcorr._kernels.dispatch import is_kernel_dtype
 from fastcorr._padding import margins_of
@@ -471,7 +472,10 @@ class _WeightGradient:
                 w_shape=(problem.F, C_of_group, problem.KH, problem.KW),
                 y_shape=(problem.N, problem.F, problem.OH, problem.OW),
             )  # fmt: skip
-            self._compiled = GradWeight(self._problem, *margins_of(problem))
+            margins = margins_of(problem)
+            self._compiled = GradWeight(self._problem, *margins)
+            if is_better(problem, self._compiled):
+                self._compiled = DepthwiseGrad(self._problem, *margins)
         elif problem.N * problem.OH * problem.OW:
             self._plan = plan_for(
                 (problem.C // problem.groups, problem.N, problem.H, problem.W), problem.x_dtype,

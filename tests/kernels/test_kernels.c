@@ -376,6 +376,49 @@ static void test_one_depthwise(const fc_kernels_t *kernels, fc_type_t type, ptrd
     release(x), release(w), release(bias), release(y), release(expected);
 }
 
+/* The sums of the first call, and of a second one on top of them. */
+static void test_one_depthwise_grad(const fc_kernels_t *kernels, fc_type_t type, ptrdiff_t kh,
+                                    ptrdiff_t kw, ptrdiff_t n_columns, ptrdiff_t stride,
+                                    ptrdiff_t dilation) {
+    enum { ROWS = 3 };
+    const ptrdiff_t lanes = kernels->lanes, pixel = lanes + 1, columns = (n_columns - 1) * stride + (kw - 1) * dilation + 1;
+    const ptrdiff_t row = columns * pixel, rows = (ROWS - 1) * stride + (kh - 1) * dilation + 1;
+    const fc_depthwise_t s = {ROWS, n_columns, kh, kw, stride * row, stride * pixel, dilation * row,
+                              dilation * pixel, n_columns * lanes + 3, lanes};
+    array_t x = new_array(type, rows * row - 1), dy = new_array(type, ROWS * s.y_row - 3);
+    array_t sums = new_array(type, kh * kw * lanes), expected = copy_of(sums);
+    for (int calls = 0; calls < 2; calls++) {
+        for (ptrdiff_t k = 0; k < kh * kw; k++) {
+            for (ptrdiff_t c = 0; c < lanes; c++) {
+                number_t sum = calls ? get(type, at(expected, k * lanes + c)) : (number_t){0};
+                for (ptrdiff_t r = 0; r < ROWS; r++)
+                    for (ptrdiff_t j = 0; j < n_columns; j++)
+                        multiply_add(&sum, dy, r * s.y_row + j * lanes + c, x,
+                                     r * s.x_row + j * s.x_pixel + k / kw * s.tap_row + k % kw * s.tap_pixel + c);
+                set(expected, k * lanes + c, sum);
+            }
+        }
+        kernels->depthwise_grad(&s, x.data, dy.data, sums.data, calls);
+        report(same(sums, expected), "%s depthwise_grad %tdx%td: %td columns, stride %td, dilation %td, call %d",
+               kernels->name, kh, kw, n_columns, stride, dilation, calls);
+    }
+    release(x), release(dy), release(sums), release(expected);
+}
+
+static void test_depthwise_grad(const fc_kernels_t *kernels, fc_type_t type) {
+    if (!is_float(type)) return;
+    for (ptrdiff_t kw = 1; kw <= 11; kw++) {
+        for (ptrdiff_t kh = 1; kh <= 8; kh++) {
+            test_one_depthwise_grad(kernels, type, kh, kw, 6, 1, 1);
+            test_one_depthwise_grad(kernels, type, kh, kw, 5, 2, 1);
+            test_one_depthwise_grad(kernels, type, kh, kw, 3, 2, 2);
+        }
+    }
+    for (ptrdiff_t n = 1; n <= 13; n++) test_one_depthwise_grad(kernels, type, 3, 3, n, 1, 1);
+    test_one_depthwise_grad(kernels, type, 2, 2, 2 * FC_K_BLOCK + 3, 1, 1);
+    test_one_depthwise_grad(kernels, type, 17, 2, 4, 3, 1);
+}
+
 static void test_depthwise(const fc_kernels_t *kernels, fc_type_t type) {
     for (ptrdiff_t kw = 1; kw <= 9; kw++) {
         for (ptrdiff_t n = 1; n <= 2 * FC_DEPTHWISE_PIXELS + 1; n++) {
@@ -770,6 +813,7 @@ int main(void) {
         test_stencil(kernels, type);
         test_pack(kernels, type);
         test_depthwise(kernels, type);
+        test_depthwise_grad(kernels, type);
         test_interleave(kernels, type);
         test_stage(kernels, type);
         test_split(kernels, type);

@@ -9,12 +9,15 @@ import numpy as np
 
 def four(a):
     """Return a view with four axes, those that are missing put in front."""
-    return a[(None,) * (4 - a.ndim)]
+    return a if a.ndim == 4 else a[(None,) * (4 - a.ndim)]
+
+
+_CHANNELS_FIRST = {3: (2, 0, 1), 4: (0, 3, 1, 2)}  # np.moveaxis takes 4 us
 
 
 def nchw(a, channels_last):
     """Return a view (N, C, H, W) of x or y."""
-    return four(np.moveaxis(a, -1, -3) if channels_last else a)
+    return four(a.transpose(_CHANNELS_FIRST[a.ndim]) if channels_last else a)
 
 
 def place(out, shape, dtype, *inputs):

@@ -23,11 +23,12 @@ from fastcorr._algorithms.operands cimport (
     aligned, image_of, image_t, is_computed_in, weights_of, weights_t,
 )
 from fastcorr._algorithms.parallel cimport parallel_for, whole_lines
+from fastcorr._algorithms.pixels cimport part_t, pixels_t, find_window, set_image, stage_rows
 from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
-from fastcorr._algorithms.window cimport axis_of, axis_t, ceil_div, interior, positions
+from fastcorr._algorithms.window cimport axis_of, ceil_div
 from fastcorr._kernels.dispatch cimport kernels
 from fastcorr._kernels.kernels cimport (
-    FC_K_BLOCK, FC_PAD, fc_depthwise_t, fc_kernels_t, fc_window_t,
+    FC_K_BLOCK, fc_depthwise_t, fc_kernels_t, fc_window_t,
 )
 
 from fastcorr._kernels.dispatch import active_isa, element_code, is_kernel_dtype
@@ -73,110 +74,25 @@ def reach(n, taps, stride, dilation):
 
 ctypedef struct job_t:
     const fc_kernels_t *kernel
-    image_t x
+    pixels_t x
     image_t y
     weights_t w
     const char *bias                    # [C], compute type, or NULL
-    char fill[16]                       # the padding constant
-    int x_type, w_type, y_type
+    int w_type, y_type
     Py_ssize_t channels, kh, kw, oh, ow
     Py_ssize_t stride_y, stride_x, dilation_y, dilation_x
-    axis_t rows
-    axis_t columns
-    bint constant_margins
-    bint has_planes, has_pixels         # x as computed: pixels, or channels, side by side
-    bint is_dense                       # x: all pixels of a channel side by side
     bint direct_weights                 # w as computed, all taps side by side
-    bint to_planes, to_pixels           # y likewise
+    bint to_planes, to_pixels           # y as computed: pixels, or channels, side by side
     Py_ssize_t tile_blocks, tile_rows, tile_columns, chunk_rows, window_rows, window_columns
     Py_ssize_t n_blocks, n_block_tiles, n_row_tiles, n_column_tiles
-    const Py_ssize_t *pixel             # of x, in the window: elements from the first one
     const Py_ssize_t *tap               # of w, in its own table
-    Py_ssize_t at_rows, at_columns, at_pixels, at_window, at_weights, at_outputs
+    Py_ssize_t at_weights, at_outputs
 
 
-# The outputs of a tile, and up to `lanes` of its channels.
+# The outputs of a tile, and the window of some of its channels.
 ctypedef struct tile_t:
-    Py_ssize_t image, row0, rows, column0, columns
-    Py_ssize_t window_columns
-    Py_ssize_t c0, n_channels
-    bint is_first
-
-
-cdef void find_window(const job_t *job, const tile_t *t, char *scratch) noexcept nogil:
-    """The rows and columns of x in the tile's window: the same for all channels."""
-    positions(&job.rows, t.row0 * job.stride_y,
-              job.window_rows - (job.tile_rows - t.rows) * job.stride_y, job.x.h,
-              <Py_ssize_t *> (scratch + job.at_rows))
-    positions(&job.columns, t.column0 * job.stride_x, t.window_columns, job.x.w,
-              <Py_ssize_t *> (scratch + job.at_columns))
-
-
-cdef void stage_rows(const job_t *job, const tile_t *t, Py_ssize_t begin, Py_ssize_t end,
-                     char *scratch) noexcept nogil:
-    """Copy rows begin .. end of the window as [pixel][lanes]; `find_window` has found them.
-
-    Margins that are constant are written for the tile's first channels only.
-    """
-    cdef const Py_ssize_t *row_bytes = <const Py_ssize_t *> (scratch + job.at_rows)
-    cdef const Py_ssize_t *column_bytes = <const Py_ssize_t *> (scratch + job.at_columns)
-    cdef Py_ssize_t item = job.kernel.item_bytes, lanes = job.kernel.lanes
-    cdef Py_ssize_t i, n, lo, hi, first, last, row = t.window_columns * lanes * item
-    cdef bint has_margins = t.is_first or not job.constant_margins
-    cdef const char *src = job.x.data + t.image * job.x.n + t.c0 * job.x.c
-    cdef char *dst = scratch + job.at_window
-    interior(&job.rows, t.row0 * job.stride_y, end, &first, &last)
-    first = min(max(first, begin), end)
-    last = max(last, first)
-    interior(&job.columns, t.column0 * job.stride_x, t.window_columns, &lo, &hi)
-    if not (job.has_planes or job.has_pixels):
-        hi = lo
-    if has_margins:
-        for i in range(begin, first):
-            stage_pixels(job, t, row_bytes[i], 0, t.window_columns, dst + i * row, scratch)
-        for i in range(last, end):
-            stage_pixels(job, t, row_bytes[i], 0, t.window_columns, dst + i * row, scratch)
-    if has_margins or hi == lo:
-        for i in range(first, last):
-            stage_pixels(job, t, row_bytes[i], 0, lo, dst + i * row, scratch)
-            stage_pixels(job, t, row_bytes[i], hi, t.window_columns, dst + i * row, scratch)
-    if hi == lo or last == first:
-        return
-    src += row_bytes[first] + column_bytes[lo]
-    dst += first * row + lo * lanes * item
-    n = hi - lo
-    if job.has_planes and job.is_dense and n == job.columns.n:
-        job.kernel.interleave(t.n_channels, (last - first) * n, src, job.x.c // item, dst,
-                              job.pixel)
-        return
-    for _ in range(last - first):
-        if job.has_planes:
-            job.kernel.interleave(t.n_channels, n, src, job.x.c // item, dst, job.pixel)
-        else:
-            job.kernel.copy_pixels(t.n_channels, n, src, job.x.w // item, dst, lanes)
-        src += job.x.h
-        dst += row
-
-
-cdef void stage_pixels(const job_t *job, const tile_t *t, Py_ssize_t row, Py_ssize_t begin,
-                       Py_ssize_t end, char *dst, char *scratch) noexcept nogil:
-    """Pixels begin .. end of a row of the window, wherever they come from."""
-    cdef fc_window_t win
-    cdef const Py_ssize_t *column_bytes = <const Py_ssize_t *> (scratch + job.at_columns)
-    cdef Py_ssize_t *pixel_bytes = <Py_ssize_t *> (scratch + job.at_pixels)
-    cdef Py_ssize_t j, zero = 0
-    if begin >= end:
-        return
-    for j in range(begin, end):
-        pixel_bytes[j - begin] = (
-            FC_PAD if row == FC_PAD or column_bytes[j] == FC_PAD else row + column_bytes[j])
-    # A "row" of this window is a pixel, its "columns" are the channels.
-    win.n_rows, win.row_bytes = end - begin, pixel_bytes
-    win.pitch, win.n_columns, win.column_bytes = job.kernel.lanes, t.n_channels, &zero
-    win.lo, win.hi, win.step_bytes = 0, t.n_channels, job.x.c
-    job.kernel.stage[job.x_type](
-        &win, job.x.data + t.image * job.x.n + t.c0 * job.x.c, 1, 0, job.fill,
-        dst + begin * win.pitch * job.kernel.item_bytes, 0)
+    Py_ssize_t row0, rows, column0, columns
+    part_t window
 
 
 cdef void stage_weights(const job_t *job, const tile_t *t, char *scratch) noexcept nogil:
@@ -184,23 +100,24 @@ cdef void stage_weights(const job_t *job, const tile_t *t, char *scratch) noexce
     cdef fc_window_t win
     cdef Py_ssize_t i, zero = 0, row, item = job.kernel.item_bytes, lanes = job.kernel.lanes
     cdef Py_ssize_t n_taps = job.kh * job.kw
-    cdef const char *src = job.w.data + t.c0 * job.w.f
+    cdef Py_ssize_t n_channels = t.window.n_channels
+    cdef const char *src = job.w.data + t.window.c0 * job.w.f
     cdef char *dst = scratch + job.at_weights
     cdef char[16] nothing
     if job.direct_weights:
-        job.kernel.interleave(t.n_channels, n_taps, src, job.w.f // item, dst, job.tap)
+        job.kernel.interleave(n_channels, n_taps, src, job.w.f // item, dst, job.tap)
     else:
         memset(nothing, 0, sizeof(nothing))
         win.n_rows, win.row_bytes = 1, &row
-        win.pitch, win.n_columns, win.column_bytes = lanes, t.n_channels, &zero
-        win.lo, win.hi, win.step_bytes = 0, t.n_channels, job.w.f
+        win.pitch, win.n_columns, win.column_bytes = lanes, n_channels, &zero
+        win.lo, win.hi, win.step_bytes = 0, n_channels, job.w.f
         for i in range(n_taps):
             row = i // job.kw * job.w.kh + i % job.kw * job.w.kw
             job.kernel.stage[job.w_type](&win, src, 1, 0, nothing, dst + i * lanes * item, 0)
     dst += n_taps * lanes * item
     memset(dst, 0, lanes * item)
     if job.bias != NULL:
-        memcpy(dst, job.bias + t.c0 * item, t.n_channels * item)
+        memcpy(dst, job.bias + t.window.c0 * item, n_channels * item)
 
 
 cdef void run_tile(const void *job_, Py_ssize_t index, char *scratch) noexcept nogil:
@@ -212,14 +129,16 @@ cdef void run_tile(const void *job_, Py_ssize_t index, char *scratch) noexcept n
     t.column0 = index % job.n_column_tiles * job.tile_columns
     index //= job.n_column_tiles
     t.row0 = index % job.n_row_tiles * job.tile_rows
-    t.image = index // job.n_row_tiles
+    t.window.image = index // job.n_row_tiles
     t.rows = min(job.tile_rows, job.oh - t.row0)
     t.columns = min(job.tile_columns, job.ow - t.column0)
-    t.window_columns = job.window_columns
-    find_window(job, &t, scratch)
+    t.window.row0, t.window.column0 = t.row0 * job.stride_y, t.column0 * job.stride_x
+    t.window.n_rows = job.window_rows - (job.tile_rows - t.rows) * job.stride_y
+    t.window.n_columns = job.window_columns
+    find_window(&job.x, &t.window, scratch)
     for block in range(block0, min(block0 + job.tile_blocks, job.n_blocks)):
-        t.c0, t.is_first = block * lanes, block == block0
-        t.n_channels = min(lanes, job.channels - t.c0)
+        t.window.c0, t.window.is_first = block * lanes, block == block0
+        t.window.n_channels = min(lanes, job.channels - t.window.c0)
         run_block(job, &t, scratch)
 
 
@@ -227,15 +146,16 @@ cdef void run_block(const job_t *job, const tile_t *t, char *scratch) noexcept n
     """Up to `lanes` channels of a tile: some rows are staged, and used while they are near."""
     cdef fc_depthwise_t s
     cdef Py_ssize_t item = job.kernel.item_bytes, lanes = job.kernel.lanes, row, staged = 0, end
+    cdef Py_ssize_t n_columns = t.window.n_columns
     cdef const char *weights = scratch + job.at_weights
     cdef const char *bias = weights + job.kh * job.kw * lanes * item
     cdef const char *window
     cdef char *y
-    cdef bint straight = job.to_pixels and t.n_channels == lanes
+    cdef bint straight = job.to_pixels and t.window.n_channels == lanes
     stage_weights(job, t, scratch)
     s.n_columns, s.kh, s.kw = t.columns, job.kh, job.kw
-    s.tap_row, s.tap_pixel = job.dilation_y * t.window_columns * lanes, job.dilation_x * lanes
-    s.x_row, s.x_pixel = job.stride_y * t.window_columns * lanes, job.stride_x * lanes
+    s.tap_row, s.tap_pixel = job.dilation_y * n_columns * lanes, job.dilation_x * lanes
+    s.x_row, s.x_pixel = job.stride_y * n_columns * lanes, job.stride_x * lanes
     s.y_row, s.y_pixel = t.columns * lanes, lanes
     if straight:
         s.y_row, s.y_pixel = job.y.h // item, job.y.w // item
@@ -243,11 +163,11 @@ cdef void run_block(const job_t *job, const tile_t *t, char *scratch) noexcept n
     while row < t.rows:
         s.n_rows = min(job.chunk_rows, t.rows - row)
         end = (row + s.n_rows - 1) * job.stride_y + (job.kh - 1) * job.dilation_y + 1
-        stage_rows(job, t, staged, end, scratch)
+        stage_rows(&job.x, &t.window, staged, end, scratch)
         staged = end
-        y = (job.y.data + t.image * job.y.n + t.c0 * job.y.c + (t.row0 + row) * job.y.h
-             + t.column0 * job.y.w)
-        window = scratch + job.at_window + row * s.x_row * item
+        y = (job.y.data + t.window.image * job.y.n + t.window.c0 * job.y.c
+             + (t.row0 + row) * job.y.h + t.column0 * job.y.w)
+        window = scratch + job.x.at_window + row * s.x_row * item
         if straight:
             job.kernel.depthwise(&s, window, weights, bias, y)
         else:
@@ -260,19 +180,20 @@ cdef void store_rows(const job_t *job, const tile_t *t, Py_ssize_t n_rows, char 
                      char *scratch) noexcept nogil:
     """Write outputs [row][column][lanes] to y."""
     cdef Py_ssize_t item = job.kernel.item_bytes, lanes = job.kernel.lanes, n = t.columns, j
-    cdef Py_ssize_t *at = <Py_ssize_t *> (scratch + job.at_pixels)
+    cdef Py_ssize_t n_channels = t.window.n_channels
+    cdef Py_ssize_t *at = <Py_ssize_t *> (scratch + job.x.at_pixels)
     cdef const char *outputs = scratch + job.at_outputs
     if job.to_planes and job.y.h == n * item:  # whole rows, without a gap
         n, n_rows = n * n_rows, 1
     for _ in range(n_rows):
         if job.to_planes:
-            job.kernel.deinterleave(t.n_channels, n, outputs, y, job.y.c // item)
+            job.kernel.deinterleave(n_channels, n, outputs, y, job.y.c // item)
         elif job.to_pixels:
-            job.kernel.copy_pixels(t.n_channels, n, outputs, lanes, y, job.y.w // item)
+            job.kernel.copy_pixels(n_channels, n, outputs, lanes, y, job.y.w // item)
         else:
             for j in range(n):
                 at[j] = j * job.y.w
-            job.kernel.store[job.y_type](outputs, lanes, n, t.n_channels, NULL, y, at, job.y.c)
+            job.kernel.store[job.y_type](outputs, lanes, n, n_channels, NULL, y, at, job.y.c)
         outputs += n * lanes * item
         y += job.y.h
 
@@ -293,7 +214,7 @@ cdef class Depthwise(Tiled):
         cdef job_t *job = &self.base
         Tiled.__init__(self, problem, rows, columns)
         memset(job, 0, sizeof(job_t))
-        job.x_type = element_code(problem.x_dtype)
+        job.x.type = element_code(problem.x_dtype)
         job.w_type = element_code(problem.w_dtype)
         job.y_type = element_code(problem.dtype)
         item = kernels(self.compute).item_bytes
@@ -304,9 +225,9 @@ cdef class Depthwise(Tiled):
         job.oh, job.ow = problem.OH, problem.OW
         job.stride_y, job.stride_x = problem.stride
         job.dilation_y, job.dilation_x = problem.dilation
-        job.constant_margins = problem.padding_mode == "constant"
-        job.rows = axis_of(rows, problem.padding[0], problem.H, 1)
-        job.columns = axis_of(columns, problem.padding[1], problem.W, 1)
+        job.x.constant_margins = problem.padding_mode == "constant"
+        job.x.rows = axis_of(rows, problem.padding[0], problem.H, 1)
+        job.x.columns = axis_of(columns, problem.padding[1], problem.W, 1)
 
     def _make_cut(self, int workers):
         cdef Cut cut = Cut.__new__(Cut)
@@ -316,7 +237,7 @@ cdef class Depthwise(Tiled):
         problem = self.problem
         (stride_y, stride_x), (dilation_y, dilation_x) = problem.stride, problem.dilation
         job[0] = self.base
-        job.kernel = kernel
+        job.kernel = job.x.kernel = kernel
         job.n_blocks = ceil_div(job.channels, lanes)
 
         columns = job.ow
@@ -358,13 +279,13 @@ cdef class Depthwise(Tiled):
         pixel = (pixel + np.arange(min(problem.W, window_columns))) * lanes
         cut.arrays = [tap, pixel]
         job.tap = <const Py_ssize_t *> PyArray_DATA(<ndarray> tap)
-        job.pixel = <const Py_ssize_t *> PyArray_DATA(<ndarray> pixel)
+        job.x.pixel = <const Py_ssize_t *> PyArray_DATA(<ndarray> pixel)
 
-        job.at_rows, at = at, at + whole_lines(job.window_rows * sizeof(Py_ssize_t))
-        job.at_columns, at = at, at + whole_lines(job.window_columns * sizeof(Py_ssize_t))
-        job.at_pixels, at = at, at + whole_lines(job.window_columns * sizeof(Py_ssize_t))
+        job.x.at_rows, at = at, at + whole_lines(job.window_rows * sizeof(Py_ssize_t))
+        job.x.at_columns, at = at, at + whole_lines(job.window_columns * sizeof(Py_ssize_t))
+        job.x.at_pixels, at = at, at + whole_lines(job.window_columns * sizeof(Py_ssize_t))
         job.at_weights, at = at, at + whole_lines((job.kh * job.kw + 1) * lanes * item)
-        job.at_window, at = at, at + whole_lines(
+        job.x.at_window, at = at, at + whole_lines(
             job.window_rows * job.window_columns * lanes * item)
         job.at_outputs, at = at, at + whole_lines(job.chunk_rows * columns * lanes * item)
         cut.scratch_bytes = at
@@ -381,16 +302,13 @@ cdef class Depthwise(Tiled):
         cdef job_t job = cut.job
         cdef const char *fill_bytes = fill
         cdef Py_ssize_t item = job.kernel.item_bytes
-        memcpy(job.fill, fill_bytes, item)
+        memcpy(job.x.fill, fill_bytes, item)
         x, w = aligned(x), aligned(w)
-        job.x = image_of(x, x.ndim, self.problem.channels_last, 0)
+        set_image(&job.x, image_of(x, x.ndim, self.problem.channels_last, 0),
+                  self.loads_as_computed, self.problem.W)
         job.y = image_of(y, y.ndim, self.problem.channels_last, 0)
         job.w = weights_of(w, w.ndim, 0)
         job.bias = NULL if bias is None else <const char *> PyArray_DATA(<ndarray> bias)
-        if self.loads_as_computed and job.x.c % item == job.x.h % item == job.x.w % item == 0:
-            job.has_planes = job.x.w == item
-            job.has_pixels = job.x.c == item
-            job.is_dense = job.x.h == self.problem.W * item
         if self.stores_as_computed and job.y.c % item == job.y.h % item == job.y.w % item == 0:
             job.to_planes = job.y.w == item
             job.to_pixels = job.y.c == item

@@ -371,6 +371,11 @@ cdef class GradWeight(Tiled):
         job.dilation_y, job.dilation_x = problem.dilation
         job.n_images = problem.N * job.x_parts
 
+    @property
+    def cycles(self):
+        """Estimated cycles of one thread."""
+        return best_shape(self._sums(kernels(self.compute))).cycles * self.base.groups
+
     cdef object _sums(self, const fc_kernels_t *kernel):
         cdef job_t *job = &self.base
         return Sums(

@@ -6,6 +6,7 @@ sum follow from the problem and the instruction set alone; the parts that `best_
 into follow the number of threads and do not change a bit of the result.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from fastcorr._algorithms.gemm_cuts import ceil_div, even_pieces, panel_cycles
@@ -94,6 +95,7 @@ def area(layout_y, layout_x):
     return len(layout_y.starts) * layout_y.length * len(layout_x.starts) * layout_x.length
 
 
+@lru_cache(maxsize=64)
 def best_shape(sums):
     """The cheapest by the cost model."""
     found = [

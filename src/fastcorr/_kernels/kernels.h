@@ -122,6 +122,12 @@ typedef struct {
 typedef void (*fc_depthwise_fn)(const fc_depthwise_t *shape, const void *x, const void *w,
                                 const void *bias, void *y);
 
+/* The weight gradient of the same, where y_row and y_pixel are those of dy:
+ * sums[(ky * kw + kx) * lanes + c] (+)= sum over r, j of dy[r * y_row + j * y_pixel + c]
+ *                           * x[r * x_row + j * x_pixel + ky * tap_row + kx * tap_pixel + c] */
+typedef void (*fc_depthwise_grad_fn)(const fc_depthwise_t *shape, const void *x, const void *dy,
+                                     void *sums, int accumulate);
+
 /* From planes of up to `lanes` channels to pixels of `lanes` channels, zeros behind the last one:
  * dst[to[p] + c] = src[c * channel_step + p] */
 typedef void (*fc_interleave_fn)(ptrdiff_t n_channels, ptrdiff_t n_pixels, const void *src,
@@ -254,6 +260,7 @@ typedef struct {
     fc_stencil_fn stencil[2][FC_STENCIL_MAX_HEIGHT + 1][FC_STENCIL_MAX_VECTORS + 1];
     fc_stencil_fn tall_stencil[2][FC_STENCIL_MAX_HEIGHT + 1][FC_STENCIL_MAX_VECTORS + 1];
     fc_depthwise_fn depthwise;
+    fc_depthwise_grad_fn depthwise_grad;                   /* NULL for integers */
     fc_interleave_fn interleave;
     fc_deinterleave_fn deinterleave;
     fc_copy_pixels_fn copy_pixels;

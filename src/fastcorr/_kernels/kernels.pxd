@@ -60,6 +60,9 @@ cdef extern from "kernels.h" nogil:
     ctypedef void (*fc_depthwise_fn)(
         const fc_depthwise_t *, const void *, const void *, const void *, void *
     ) noexcept nogil
+    ctypedef void (*fc_depthwise_grad_fn)(
+        const fc_depthwise_t *, const void *, const void *, void *, int
+    ) noexcept nogil
     ctypedef void (*fc_interleave_fn)(
         Py_ssize_t, Py_ssize_t, const void *, Py_ssize_t, void *, const Py_ssize_t *
     ) noexcept nogil
@@ -140,6 +143,7 @@ cdef extern from "kernels.h" nogil:
         fc_stencil_fn stencil[2][8][5]
         fc_stencil_fn tall_stencil[2][8][5]
         fc_depthwise_fn depthwise
+        fc_depthwise_grad_fn depthwise_grad
         fc_interleave_fn interleave
         fc_deinterleave_fn deinterleave
         fc_copy_pixels_fn copy_pixels

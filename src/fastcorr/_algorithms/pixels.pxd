@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Images staged as pixels, for vectors along the channels: a window [row][column][lanes].
+
+The window holds up to `lanes` channels; padding and dtypes end here.
+"""
+
+from fastcorr._algorithms.operands cimport image_t
+from fastcorr._algorithms.window cimport axis_t, interior, positions
+from fastcorr._kernels.kernels cimport FC_PAD, fc_kernels_t, fc_window_t
+
+ctypedef struct pixels_t:
+    const fc_kernels_t *kernel
+    image_t image
+    int type
+    char fill[16]                       # the padding constant, compute type
+    axis_t rows
+    axis_t columns
+    bint constant_margins
+    bint has_planes, has_pixels         # as computed: pixels, or channels, side by side
+    bint is_dense                       # all pixels of a channel side by side
+    const Py_ssize_t *pixel             # of the image, in the window: elements from the first one
+    Py_ssize_t at_rows, at_columns, at_pixels, at_window    # in scratch
+
+# A part of an image: padded rows and columns, and up to `lanes` channels.
+ctypedef struct part_t:
+    Py_ssize_t image, row0, n_rows, column0, n_columns
+    Py_ssize_t c0, n_channels
+    bint is_first                       # of the channels whose margins are the same
+
+
+cdef inline void set_image(pixels_t *p, image_t image, bint is_computed, Py_ssize_t width) noexcept:
+    """`is_computed`: of numbers as kernels compute in them; `width` pixels are a row."""
+    cdef Py_ssize_t item = p.kernel.item_bytes
+    p.image = image
+    p.has_planes = p.has_pixels = p.is_dense = False
+    if is_computed and image.c % item == image.h % item == image.w % item == 0:
+        p.has_planes = image.w == item
+        p.has_pixels = image.c == item
+        p.is_dense = image.h == width * item
+
+
+cdef inline void find_window(const pixels_t *p, const part_t *t, char *scratch) noexcept nogil:
+    """The rows and columns of the window: the same for all channels."""
+    positions(&p.rows, t.row0, t.n_rows, p.image.h, <Py_ssize_t *> (scratch + p.at_rows))
+    positions(&p.columns, t.column0, t.n_columns, p.image.w,
+              <Py_ssize_t *> (scratch + p.at_columns))
+
+
+cdef inline void stage_rows(const pixels_t *p, const part_t *t, Py_ssize_t begin, Py_ssize_t end,
+                            char *scratch) noexcept nogil:
+    """Copy rows begin .. end of the window; `find_window` has found them.
+
+    Margins that are constant are written for the first channels only.
+    """
+    cdef const Py_ssize_t *row_bytes = <const Py_ssize_t *> (scratch + p.at_rows)
+    cdef const Py_ssize_t *column_bytes = <const Py_ssize_t *> (scratch + p.at_columns)
+    cdef Py_ssize_t item = p.kernel.item_bytes, lanes = p.kernel.lanes
+    cdef Py_ssize_t i, n, lo, hi, first, last, row = t.n_columns * lanes * item
+    cdef bint has_margins = t.is_first or not p.constant_margins
+    cdef const char *src = p.image.data + t.image * p.image.n + t.c0 * p.image.c
+    cdef char *dst = scratch + p.at_window
+    interior(&p.rows, t.row0, end, &first, &last)
+    first = min(max(first, begin), end)
+    last = max(last, first)
+    interior(&p.columns, t.column0, t.n_columns, &lo, &hi)
+    if not (p.has_planes or p.has_pixels):
+        hi = lo
+    if has_margins:
+        for i in range(begin, first):
+            stage_pixels(p, t, row_bytes[i], 0, t.n_columns, dst + i * row, scratch)
+        for i in range(last, end):
+            stage_pixels(p, t, row_bytes[i], 0, t.n_columns, dst + i * row, scratch)
+    if has_margins or hi == lo:
+        for i in range(first, last):
+            stage_pixels(p, t, row_bytes[i], 0, lo, dst + i * row, scratch)
+            stage_pixels(p, t, row_bytes[i], hi, t.n_columns, dst + i * row, scratch)
+    if hi == lo or last == first:
+        return
+    src += row_bytes[first] + column_bytes[lo]
+    dst += first * row + lo * lanes * item
+    n = hi - lo
+    if p.has_planes and p.is_dense and n == p.columns.n:
+        p.kernel.interleave(t.n_channels, (last - first) * n, src, p.image.c // item, dst, p.pixel)
+        return
+    for _ in range(last - first):
+        if p.has_planes:
+            p.kernel.interleave(t.n_channels, n, src, p.image.c // item, dst, p.pixel)
+        else:
+            p.kernel.copy_pixels(t.n_channels, n, src, p.image.w // item, dst, lanes)
+        src += p.image.h
+        dst += row
+
+
+cdef inline void stage_pixels(const pixels_t *p, const part_t *t, Py_ssize_t row, Py_ssize_t begin,
+                              Py_ssize_t end, char *dst, char *scratch) noexcept nogil:
+    """Pixels begin .. end of a row of the window, wherever they come from."""
+    cdef fc_window_t win
+    cdef const Py_ssize_t *column_bytes = <const Py_ssize_t *> (scratch + p.at_columns)
+    cdef Py_ssize_t *pixel_bytes = <Py_ssize_t *> (scratch + p.at_pixels)
+    cdef Py_ssize_t j, zero = 0
+    if begin >= end:
+        return
+    for j in range(begin, end):
+        pixel_bytes[j - begin] = (
+            FC_PAD if row == FC_PAD or column_bytes[j] == FC_PAD else row + column_bytes[j])
+    # A "row" of this window is a pixel, its "columns" are the channels.
+    win.n_rows, win.row_bytes = end - begin, pixel_bytes
+    win.pitch, win.n_columns, win.column_bytes = p.kernel.lanes, t.n_channels, &zero
+    win.lo, win.hi, win.step_bytes = 0, t.n_channels, p.image.c
+    p.kernel.stage[p.type](
+        &win, p.image.data + t.image * p.image.n + t.c0 * p.image.c, 1, 0, p.fill,
+        dst + begin * win.pitch * p.kernel.item_bytes, 0)
