@@ -11,8 +11,9 @@ u modulo the stride alone (on its *phase*), and they are an arithmetic progressi
 
 so each phase is a dense correlation of dy with some taps in reverse order, at stride 1 and dilation
 dilation / g, and no zeros are put between the samples of dy. Its result goes straight to every
-stride-th position of dx. Taps that would see a sample before or after dy are padded with zeros;
-padding of x that nobody asks for is a slice of dy.
+stride-th position of dx; for depthwise kernels one algorithm takes all phases at once. Taps that
+would see a sample before or after dy are padded with zeros; padding of x that nobody asks for is a
+slice of dy.
 
 With a padding mode, what the padded positions collect is added to the samples that they came from,
 by the index maps of `_padding`, a strip of them at a time, in a fixed order: rows above and below x
@@ -22,6 +23,7 @@ This module decides the order of these sums. It gets valid problems and plain ar
 (N, C, H, W) of any strides, and knows neither threads nor kernels.
 """
 
+from dataclasses import replace
 from functools import cached_property
 from math import gcd
 from typing import NamedTuple
@@ -29,6 +31,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastcorr._algorithms.arrays import four, nchw, place, placed
+from fastcorr._algorithms.depthwise_transpose import DepthwiseTranspose, unsupported
 from fastcorr._algorithms.turned import turned
 from fastcorr._padding import margins_of
 from fastcorr._plan import plan_for
@@ -244,10 +247,30 @@ class _Region:
             (rows, columns), (problem.OH, problem.OW), (problem.KH, problem.KW),
             problem.stride, problem.dilation, strict=True,
         )  # fmt: skip
-        phases = [list(_phases(of_axis, n, k, s, d)) for of_axis, n, k, s, d in axes]
-        self._parts = list(self._combined(*phases))
+        self._phases = [list(_phases(of_axis, n, k, s, d)) for of_axis, n, k, s, d in axes]
+        self._at_once = None
+        if 0 not in (n_images, rows[1], columns[1], *problem.y_shape):
+            dtype = np.result_type(*(dtype for dtype in dtypes if dtype is not None))
+            of_dx = replace(problem, N=n_images, dtype=dtype)
+            if unsupported(of_dx) is None and self._has_channels_along_vectors():
+                self._at_once = DepthwiseTranspose(of_dx, *self._phases)
+
+    def _has_channels_along_vectors(self):
+        """Whether depthwise kernels are best served that way; or else by rows of dx."""
+        problem = self._problem
+        if problem.stride != (1, 1) or problem.channels_last:
+            return True
+        return self._parts[0].algorithm == "depthwise"
+
+    @cached_property
+    def _parts(self):
+        return list(self._combined(*self._phases))
 
     def run(self, dy, w, bias, dx, workers):
+        # Zeros beside dy must not meet infinities and NaN among the taps.
+        if self._at_once is not None and np.isfinite(w).all():
+            self._at_once.run(dy, w, bias, dx, resolve_workers(workers))
+            return
         for part in self._parts:
             out = part.run(dy, w, bias, dx, workers)
             if part.is_padded and not np.isfinite(out[0, :, 0, 0]).all():
@@ -323,6 +346,10 @@ class _Part:
         weights = problem.F * problem.C // problem.groups * problem.KH * problem.KW
         self._gathers = self.can_gather and weights * problem.w_dtype.itemsize > TURNED_BYTES
         self._is_serial = weights < SERIAL_WEIGHTS
+
+    @property
+    def algorithm(self):
+        return None if self._plan is None else self._plan.algorithm
 
     def run(self, dy, w, bias, dx, workers):
         """Write the positions, and return them as a view of dx; w is that of the operator."""

@@ -20,10 +20,13 @@ from libc.string cimport memcpy, memset
 from numpy cimport PyArray_DATA, PyArray_IS_C_CONTIGUOUS, import_array, ndarray
 
 from fastcorr._algorithms.operands cimport (
-    aligned, image_of, image_t, is_computed_in, weights_of, weights_t,
+    aligned, image_of, is_computed_in, weights_of, weights_t,
 )
 from fastcorr._algorithms.parallel cimport parallel_for, whole_lines
-from fastcorr._algorithms.pixels cimport part_t, pixels_t, find_window, set_image, stage_rows
+from fastcorr._algorithms.pixels cimport (
+    find_window, part_t, pixels_t, place_window, set_image, set_target, stage_rows, store_rows,
+    target_t,
+)
 from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
 from fastcorr._algorithms.window cimport axis_of, ceil_div
 from fastcorr._kernels.dispatch cimport kernels
@@ -75,14 +78,13 @@ def reach(n, taps, stride, dilation):
 ctypedef struct job_t:
     const fc_kernels_t *kernel
     pixels_t x
-    image_t y
+    target_t y
     weights_t w
     const char *bias                    # [C], compute type, or NULL
-    int w_type, y_type
+    int w_type
     Py_ssize_t channels, kh, kw, oh, ow
     Py_ssize_t stride_y, stride_x, dilation_y, dilation_x
     bint direct_weights                 # w as computed, all taps side by side
-    bint to_planes, to_pixels           # y as computed: pixels, or channels, side by side
     Py_ssize_t tile_blocks, tile_rows, tile_columns, chunk_rows, window_rows, window_columns
     Py_ssize_t n_blocks, n_block_tiles, n_row_tiles, n_column_tiles
     const Py_ssize_t *tap               # of w, in its own table
@@ -151,51 +153,30 @@ cdef void run_block(const job_t *job, const tile_t *t, char *scratch) noexcept n
     cdef const char *bias = weights + job.kh * job.kw * lanes * item
     cdef const char *window
     cdef char *y
-    cdef bint straight = job.to_pixels and t.window.n_channels == lanes
+    cdef bint straight = job.y.to_pixels and t.window.n_channels == lanes
     stage_weights(job, t, scratch)
     s.n_columns, s.kh, s.kw = t.columns, job.kh, job.kw
     s.tap_row, s.tap_pixel = job.dilation_y * n_columns * lanes, job.dilation_x * lanes
     s.x_row, s.x_pixel = job.stride_y * n_columns * lanes, job.stride_x * lanes
     s.y_row, s.y_pixel = t.columns * lanes, lanes
     if straight:
-        s.y_row, s.y_pixel = job.y.h // item, job.y.w // item
+        s.y_row, s.y_pixel = job.y.image.h // item, job.y.image.w // item
     row = 0
     while row < t.rows:
         s.n_rows = min(job.chunk_rows, t.rows - row)
         end = (row + s.n_rows - 1) * job.stride_y + (job.kh - 1) * job.dilation_y + 1
         stage_rows(&job.x, &t.window, staged, end, scratch)
         staged = end
-        y = (job.y.data + t.window.image * job.y.n + t.window.c0 * job.y.c
-             + (t.row0 + row) * job.y.h + t.column0 * job.y.w)
+        y = (job.y.image.data + t.window.image * job.y.image.n + t.window.c0 * job.y.image.c
+             + (t.row0 + row) * job.y.image.h + t.column0 * job.y.image.w)
         window = scratch + job.x.at_window + row * s.x_row * item
         if straight:
             job.kernel.depthwise(&s, window, weights, bias, y)
         else:
             job.kernel.depthwise(&s, window, weights, bias, scratch + job.at_outputs)
-            store_rows(job, t, s.n_rows, y, scratch)
+            store_rows(&job.y, scratch + job.at_outputs, s.n_rows, t.columns, t.window.n_channels,
+                       y, <Py_ssize_t *> (scratch + job.x.at_pixels))
         row += s.n_rows
-
-
-cdef void store_rows(const job_t *job, const tile_t *t, Py_ssize_t n_rows, char *y,
-                     char *scratch) noexcept nogil:
-    """Write outputs [row][column][lanes] to y."""
-    cdef Py_ssize_t item = job.kernel.item_bytes, lanes = job.kernel.lanes, n = t.columns, j
-    cdef Py_ssize_t n_channels = t.window.n_channels
-    cdef Py_ssize_t *at = <Py_ssize_t *> (scratch + job.x.at_pixels)
-    cdef const char *outputs = scratch + job.at_outputs
-    if job.to_planes and job.y.h == n * item:  # whole rows, without a gap
-        n, n_rows = n * n_rows, 1
-    for _ in range(n_rows):
-        if job.to_planes:
-            job.kernel.deinterleave(n_channels, n, outputs, y, job.y.c // item)
-        elif job.to_pixels:
-            job.kernel.copy_pixels(n_channels, n, outputs, lanes, y, job.y.w // item)
-        else:
-            for j in range(n):
-                at[j] = j * job.y.w
-            job.kernel.store[job.y_type](outputs, lanes, n, n_channels, NULL, y, at, job.y.c)
-        outputs += n * lanes * item
-        y += job.y.h
 
 
 cdef class Cut(TiledCut):
@@ -216,7 +197,7 @@ cdef class Depthwise(Tiled):
         memset(job, 0, sizeof(job_t))
         job.x.type = element_code(problem.x_dtype)
         job.w_type = element_code(problem.w_dtype)
-        job.y_type = element_code(problem.dtype)
+        job.y.type = element_code(problem.dtype)
         item = kernels(self.compute).item_bytes
         self.loads_as_computed = is_computed_in(problem.x_dtype, problem, item)
         self.weights_as_computed = is_computed_in(problem.w_dtype, problem, item)
@@ -237,7 +218,7 @@ cdef class Depthwise(Tiled):
         problem = self.problem
         (stride_y, stride_x), (dilation_y, dilation_x) = problem.stride, problem.dilation
         job[0] = self.base
-        job.kernel = job.x.kernel = kernel
+        job.kernel = job.x.kernel = job.y.kernel = kernel
         job.n_blocks = ceil_div(job.channels, lanes)
 
         columns = job.ow
@@ -281,12 +262,8 @@ cdef class Depthwise(Tiled):
         job.tap = <const Py_ssize_t *> PyArray_DATA(<ndarray> tap)
         job.x.pixel = <const Py_ssize_t *> PyArray_DATA(<ndarray> pixel)
 
-        job.x.at_rows, at = at, at + whole_lines(job.window_rows * sizeof(Py_ssize_t))
-        job.x.at_columns, at = at, at + whole_lines(job.window_columns * sizeof(Py_ssize_t))
-        job.x.at_pixels, at = at, at + whole_lines(job.window_columns * sizeof(Py_ssize_t))
+        at = place_window(&job.x, job.window_rows, job.window_columns, at)
         job.at_weights, at = at, at + whole_lines((job.kh * job.kw + 1) * lanes * item)
-        job.x.at_window, at = at, at + whole_lines(
-            job.window_rows * job.window_columns * lanes * item)
         job.at_outputs, at = at, at + whole_lines(job.chunk_rows * columns * lanes * item)
         cut.scratch_bytes = at
         cut.n_tiles = (problem.N * job.n_block_tiles * job.n_row_tiles * job.n_column_tiles)
@@ -306,12 +283,10 @@ cdef class Depthwise(Tiled):
         x, w = aligned(x), aligned(w)
         set_image(&job.x, image_of(x, x.ndim, self.problem.channels_last, 0),
                   self.loads_as_computed, self.problem.W)
-        job.y = image_of(y, y.ndim, self.problem.channels_last, 0)
+        set_target(&job.y, image_of(y, y.ndim, self.problem.channels_last, 0),
+                   self.stores_as_computed)
         job.w = weights_of(w, w.ndim, 0)
         job.bias = NULL if bias is None else <const char *> PyArray_DATA(<ndarray> bias)
-        if self.stores_as_computed and job.y.c % item == job.y.h % item == job.y.w % item == 0:
-            job.to_planes = job.y.w == item
-            job.to_pixels = job.y.c == item
         job.direct_weights = PyArray_IS_C_CONTIGUOUS(w) and self.weights_as_computed
         return parallel_for(run_tile, &job, cut.n_tiles, cut.workers, cut.scratch_bytes,
                             cut.tile_seconds)

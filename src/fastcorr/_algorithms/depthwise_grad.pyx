@@ -20,8 +20,10 @@ from libc.string cimport memcpy, memset
 from numpy cimport PyArray_DATA, import_array, ndarray
 
 from fastcorr._algorithms.operands cimport aligned, image_of, is_computed_in
-from fastcorr._algorithms.parallel cimport parallel_for, whole_lines
-from fastcorr._algorithms.pixels cimport part_t, pixels_t, find_window, set_image, stage_rows
+from fastcorr._algorithms.parallel cimport parallel_for
+from fastcorr._algorithms.pixels cimport (
+    find_window, part_t, pixels_t, place_window, set_image, stage_rows,
+)
 from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
 from fastcorr._algorithms.window cimport axis_of, ceil_div
 from fastcorr._kernels.dispatch cimport kernels
@@ -237,18 +239,10 @@ cdef class DepthwiseGrad(Tiled):
                 job.dy.pixel = <const Py_ssize_t *> PyArray_DATA(<ndarray> places)
             else:
                 job.x.pixel = <const Py_ssize_t *> PyArray_DATA(<ndarray> places)
-        at = self._place(&job.x, job.window_rows, job.window_columns, at)
-        cut.scratch_bytes = self._place(&job.dy, rows, columns, at)
+        at = place_window(&job.x, job.window_rows, job.window_columns, at)
+        cut.scratch_bytes = place_window(&job.dy, rows, columns, at)
         cut.kernel_name = f"fc_{kernel.name.decode()}_depthwise_grad_{lanes}xn_{active_isa()}"
         return cut
-
-    cdef Py_ssize_t _place(self, pixels_t *p, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t at):
-        """Give a window its places in scratch; return the end."""
-        p.at_rows, at = at, at + whole_lines(rows * sizeof(Py_ssize_t))
-        p.at_columns, at = at, at + whole_lines(columns * sizeof(Py_ssize_t))
-        p.at_pixels, at = at, at + whole_lines(columns * sizeof(Py_ssize_t))
-        p.at_window = at
-        return at + whole_lines(rows * columns * p.kernel.lanes * p.kernel.item_bytes)
 
     def run(self, ndarray dy, ndarray x, ndarray dw, fill, int workers):
         """Compute dw; see grad_weight.GradWeight.run."""

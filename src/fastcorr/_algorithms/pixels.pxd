@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Images staged as pixels, for vectors along the channels: a window [row][column][lanes].
 
-The window holds up to `lanes` channels; padding and dtypes end here.
+The window holds up to `lanes` channels; padding and dtypes end here. `target_t` is the way back.
 """
 
 from fastcorr._algorithms.operands cimport image_t
+from fastcorr._algorithms.parallel cimport whole_lines
 from fastcorr._algorithms.window cimport axis_t, interior, positions
 from fastcorr._kernels.kernels cimport FC_PAD, fc_kernels_t, fc_window_t
 
@@ -20,6 +21,12 @@ ctypedef struct pixels_t:
     bint is_dense                       # all pixels of a channel side by side
     const Py_ssize_t *pixel             # of the image, in the window: elements from the first one
     Py_ssize_t at_rows, at_columns, at_pixels, at_window    # in scratch
+
+ctypedef struct target_t:
+    const fc_kernels_t *kernel
+    image_t image
+    int type
+    bint to_planes, to_pixels           # as computed: pixels, or channels, side by side
 
 # A part of an image: padded rows and columns, and up to `lanes` channels.
 ctypedef struct part_t:
@@ -37,6 +44,24 @@ cdef inline void set_image(pixels_t *p, image_t image, bint is_computed, Py_ssiz
         p.has_planes = image.w == item
         p.has_pixels = image.c == item
         p.is_dense = image.h == width * item
+
+
+cdef inline void set_target(target_t *y, image_t image, bint is_computed) noexcept:
+    cdef Py_ssize_t item = y.kernel.item_bytes
+    y.image = image
+    y.to_planes = y.to_pixels = False
+    if is_computed and image.c % item == image.h % item == image.w % item == 0:
+        y.to_planes, y.to_pixels = image.w == item, image.c == item
+
+
+cdef inline Py_ssize_t place_window(pixels_t *p, Py_ssize_t n_rows, Py_ssize_t n_columns,
+                                    Py_ssize_t at) noexcept:
+    """Give a window of that size its places in scratch, from `at` on; return the end."""
+    p.at_rows, at = at, at + whole_lines(n_rows * sizeof(Py_ssize_t))
+    p.at_columns, at = at, at + whole_lines(n_columns * sizeof(Py_ssize_t))
+    p.at_pixels, at = at, at + whole_lines(n_columns * sizeof(Py_ssize_t))
+    p.at_window = at
+    return at + whole_lines(n_rows * n_columns * p.kernel.lanes * p.kernel.item_bytes)
 
 
 cdef inline void find_window(const pixels_t *p, const part_t *t, char *scratch) noexcept nogil:
@@ -110,3 +135,24 @@ cdef inline void stage_pixels(const pixels_t *p, const part_t *t, Py_ssize_t row
     p.kernel.stage[p.type](
         &win, p.image.data + t.image * p.image.n + t.c0 * p.image.c, 1, 0, p.fill,
         dst + begin * win.pitch * p.kernel.item_bytes, 0)
+
+
+cdef inline void store_rows(const target_t *y, const char *outputs, Py_ssize_t n_rows,
+                            Py_ssize_t n_columns, Py_ssize_t n_channels, char *to,
+                            Py_ssize_t *column_bytes) noexcept nogil:
+    """Write outputs [row][column][lanes] to y; `column_bytes` is room for a row of numbers."""
+    cdef Py_ssize_t item = y.kernel.item_bytes, lanes = y.kernel.lanes, n = n_columns, j
+    if y.to_planes and y.image.h == n * item:  # whole rows, without a gap
+        n, n_rows = n * n_rows, 1
+    for _ in range(n_rows):
+        if y.to_planes:
+            y.kernel.deinterleave(n_channels, n, outputs, to, y.image.c // item)
+        elif y.to_pixels:
+            y.kernel.copy_pixels(n_channels, n, outputs, lanes, to, y.image.w // item)
+        else:
+            for j in range(n):
+                column_bytes[j] = j * y.image.w
+            y.kernel.store[y.type](outputs, lanes, n, n_channels, NULL, to, column_bytes,
+                                   y.image.c)
+        outputs += n * lanes * item
+        to += y.image.h
