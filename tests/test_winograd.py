@@ -115,6 +115,26 @@ def one_bright_channel(x, w, rng):
     x[:, 0] *= 1e6
 
 
+def checkerboards_through_channels(x, w, rng):
+    """Of x and of w: every other output has large weights on small pixels only, and the reverse."""
+    x *= (10.0 ** (6 * (-1.0) ** np.indices(x.shape[1:]).sum(axis=0))).astype(x.dtype)
+    w *= (10.0 ** (6 * (-1.0) ** np.indices(w.shape[1:]).sum(axis=0))).astype(w.dtype)
+
+
+def channels_of_opposite_sizes(x, w, rng):
+    sizes = np.exp(4 * rng.standard_normal((x.shape[1], 1, 1))).astype(x.dtype)
+    x *= sizes
+    w /= sizes
+
+
+def zeros_against_zeros(x, w, rng):
+    """Channel by channel, some outputs find nothing but zeros, and have to be 0."""
+    rows, columns = np.indices(x.shape[2:]) % 3
+    support = rng.random(w.shape[1:]) < 0.3
+    x[:, ~support[:, rows, columns]] = 0
+    w[:, support] = 0
+
+
 def one_large_weight(x, w, rng):
     w[:, 0, 0, 0] = 1e6
 
@@ -161,8 +181,9 @@ def smooth(x, w, rng):
 
 HOSTILE = [
     constant, stars, one_star_positive, checkerboard, checkerboard_and_centre, half_dark, half_zero,
-    channels_dark_in_turns, one_bright_channel, one_large_weight, every_magnitude, mostly_zeros,
-    rectified_and_unequal, heavy_tails, near_overflow, weights_near_overflow, smooth,
+    channels_dark_in_turns, one_bright_channel, checkerboards_through_channels,
+    channels_of_opposite_sizes, zeros_against_zeros, one_large_weight, every_magnitude,
+    mostly_zeros, rectified_and_unequal, heavy_tails, near_overflow, weights_near_overflow, smooth,
 ]  # fmt: skip
 
 
@@ -195,15 +216,19 @@ def test_near_underflow_as_the_definition(spoil):
 
 @pytest.fixture
 def no_guard(monkeypatch):
-    """Plans made without the guard's two bounds; forgotten afterwards."""
-    monkeypatch.setattr(winograd_guard, "MIN_TERMS", 1e-30)
+    """Plans made without the guard's bounds; forgotten afterwards."""
+    monkeypatch.setattr(winograd_guard, "ERROR", 1e-30)
+    monkeypatch.setattr(winograd_guard, "GREATEST_SQUARED_ROOT", 1e-30)
     monkeypatch.setattr(winograd_guard, "MIN_SHARE", 0.0)
     _plan.plan_for.cache_clear()
     yield
     _plan.plan_for.cache_clear()
 
 
-NEEDS_GUARD = [stars, checkerboard_and_centre, half_dark, channels_dark_in_turns]
+NEEDS_GUARD = [
+    stars, checkerboard_and_centre, half_dark, channels_dark_in_turns,
+    checkerboards_through_channels, zeros_against_zeros,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("spoil", NEEDS_GUARD, ids=lambda f: f.__name__)

@@ -97,11 +97,10 @@ def corr2d(
     method : {'auto', 'direct', 'winograd', 'separable', 'fft'}, default: 'auto'
         How to compute the sums. 'auto' takes the method that should be fastest and keeps the
         accuracy described below. 'direct' evaluates the definition. 'fft' multiplies transforms of
-        overlapping tiles, for large kernels of floats and complex numbers; where it is asked for
-        by name, its error is relative to the largest numbers of a tile (see Notes). 'winograd'
-        serves 3x3 kernels at stride 1 with 32 channels per group and more, 'separable' few channels
-        under kernels that are a product of a column and a row, or the sum of two. A method that
-        cannot serve a problem is an error. The dtype of y does not depend on the method.
+        overlapping tiles, for large kernels of floats and complex numbers. 'winograd' serves 3x3
+        kernels at stride 1 with 32 channels per group and more, 'separable' few channels under
+        kernels that are a product of a column and a row, or the sum of two. A method that cannot
+        serve a problem is an error. The dtype of y does not depend on the method.
     out : ndarray, optional
         Where to write y: an array with the shape and dtype of y. It may be a strided view and may
         overlap the inputs. Its content is undefined if the call is interrupted.
@@ -159,9 +158,9 @@ def corr2d(
 
     With 'auto', ``|y - exact| <= 16 u (|x| * |w|)`` for ordinary data, and 64 u for data of the
     greatest range, where u is the unit roundoff of the dtype of y and * stands for this operator.
-    For 'winograd' that is a test of each tile, which weights that are small just where x is large
-    can deceive; 'direct' keeps it always. In sums of more than 100 000 terms, an output that sees
-    only the share s of the kernel, because the rest lies on zero padding, keeps 64 u / s.
+    For 'winograd' that is a test of each tile, which data that are made for it can deceive (a
+    search found 210 u); 'direct' keeps it always. In sums of more than 100 000 terms, an output
+    that sees only the share s of the kernel, because the rest lies on zero padding, keeps 64 u / s.
     float16 is accumulated in float32. Integers are exact modulo 2**n, so they wrap as NumPy's do.
     The padding takes part as the definition says: 0 times an infinity or NaN in `w` is NaN at the
     border, too. The sums are added in an order that only the shapes determine, so y is bitwise the

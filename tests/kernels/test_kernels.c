@@ -682,6 +682,12 @@ static void test_to_half(const fc_kernels_t *kernels) {
 
 /* ---- winograd ------------------------------------------------------------------------------ */
 
+static double window_value(const fc_window_t *win, array_t x, ptrdiff_t plane, array_t fill, ptrdiff_t i,
+                           ptrdiff_t j) {
+    const int is_fill = win->row_bytes[i] == FC_PAD || win->column_bytes[j] == FC_PAD;
+    return get(x.type, is_fill ? fill.data : at(x, plane) + win->row_bytes[i] + win->column_bytes[j]).real;
+}
+
 /* A row of tiles through all kernels of F(m x m, 3 x 3) but the matrix product, which is a plain loop
  * here. The transforms for m = 4 have 11/8 and its powers in them, so sums are compared to 2^-12. */
 static void test_one_winograd(const fc_kernels_t *kernel, fc_type_t type, ptrdiff_t m, ptrdiff_t n_tiles,
@@ -692,13 +698,15 @@ static void test_one_winograd(const fc_kernels_t *kernel, fc_type_t type, ptrdif
     const ptrdiff_t padded = (n_channels + lanes - 1) / lanes * lanes, item = type_bytes[type];
     array_t x = new_array(type, n_channels * (a - 1) * width), w = new_array(type, rows * n_channels * 9);
     array_t u = new_array(type, points * rows * padded), v = new_array(type, points * n_channels * nr);
-    array_t sums = new_array(type, (a + 1) * pitch), fill = new_array(type, 1);
+    array_t sums = new_array(type, (2 * a + 2) * pitch), fill = new_array(type, 1);
+    array_t scale = new_array(type, n_channels);
     array_t products = new_array(type, points * rows * nr), out = new_array(type, rows * m * m * nr);
     ptrdiff_t row_bytes[6], *column_bytes = malloc((size_t)n_columns * sizeof *column_bytes);
     const fc_window_t win = {a, n_columns, pitch, row_bytes, column_bytes, lo, lo + width, item};
-    const number_t zero = {0, 0};
+    const number_t zero = {0, 0}, two = {2, 2};
     int is_right = 1;
     if (!column_bytes) abort();
+    for (ptrdiff_t c = 0; c < n_channels; c++) set(scale, c, two);
     for (ptrdiff_t i = 0; i < a; i++) row_bytes[i] = i == 0 ? FC_PAD : (i - 1) * width * item;
     for (ptrdiff_t j = 0; j < n_columns; j++)
         column_bytes[j] = j < lo ? FC_PAD : j < lo + width ? (j - lo) * item : 0; /* right: column 0 */
@@ -707,8 +715,8 @@ static void test_one_winograd(const fc_kernels_t *kernel, fc_type_t type, ptrdif
     for (ptrdiff_t f = 0; f < rows; f++)
         kernel->winograd_weights[m / 2](at(w, f * n_channels * 9), n_channels, at(w, w.n),
                                         at(u, f * padded), rows * padded);
-    kernel->winograd_input[m / 2](&win, x.data, n_channels, (a - 1) * width * item, fill.data, v.data,
-                                  nr, n_channels * nr, nr, nr, sums.data);
+    kernel->winograd_input[m / 2](&win, x.data, n_channels, (a - 1) * width * item, fill.data, scale.data,
+                                  v.data, nr, n_channels * nr, nr, nr, sums.data);
     for (ptrdiff_t p = 0; p < points; p++) {
         for (ptrdiff_t f = 0; f < rows; f++) {
             for (ptrdiff_t t = 0; t < nr; t++) {
@@ -727,64 +735,120 @@ static void test_one_winograd(const fc_kernels_t *kernel, fc_type_t type, ptrdif
                 double sum = 0;
                 for (ptrdiff_t k = 0; k < 9 * n_channels; k++) {
                     const ptrdiff_t c = k / 9, row = i + k % 9 / 3, column = j + k % 3;
-                    const int is_fill = row_bytes[row] == FC_PAD || column_bytes[column] == FC_PAD;
-                    const char *from = is_fill ? fill.data
-                                               : at(x, c * (a - 1) * width) + row_bytes[row] + column_bytes[column];
-                    sum += get(type, from).real * get(type, at(w, f * n_channels * 9 + k)).real;
+                    sum += window_value(&win, x, c * (a - 1) * width, fill, row, column) *
+                           get(type, at(w, f * n_channels * 9 + k)).real;
                 }
                 const double got = get(type, at(out, (f * m + i) * m * nr + j)).real;
                 is_right &= fabs(got - sum) <= (m == 2 ? 0 : ldexp(64.0 * 9 * n_channels, -18));
             }
         }
     }
-    for (ptrdiff_t i = 0; i < a; i++) { /* whole numbers: sums of |x| are exact */
-        for (ptrdiff_t j = 0; j < n_columns; j++) {
-            double sum = 0;
-            for (ptrdiff_t c = 0; c < n_channels; c++) {
-                const int is_fill = row_bytes[i] == FC_PAD || column_bytes[j] == FC_PAD;
-                const char *from = is_fill ? fill.data
-                                           : at(x, c * (a - 1) * width) + row_bytes[i] + column_bytes[j];
-                sum += fabs(get(type, from).real);
+    for (ptrdiff_t t = 0; t < n_tiles; t++) { /* whole numbers: but for roots, sums are exact */
+        double energy = 0, most = 0;
+        for (ptrdiff_t c = 0; c < n_channels; c++) {
+            double of_channel = 0;
+            for (ptrdiff_t i = 0; i < a; i++) {
+                for (ptrdiff_t j = m * t; j < m * t + a; j++) {
+                    const double twice = 2 * window_value(&win, x, c * (a - 1) * width, fill, i, j);
+                    of_channel += twice * twice;
+                }
             }
+            energy += of_channel;
+            most = of_channel > most ? of_channel : most;
+        }
+        is_right &= get(type, at(sums, 2 * a * pitch + t)).real == energy;
+        is_right &= get(type, at(sums, (2 * a + 1) * pitch + t)).real == most;
+    }
+    for (ptrdiff_t i = 0; i < a; i++) {
+        for (ptrdiff_t j = 0; j < n_columns; j++) {
+            double sum = 0, roots = 0;
+            for (ptrdiff_t c = 0; c < n_channels; c++) {
+                const double twice = fabs(2 * window_value(&win, x, c * (a - 1) * width, fill, i, j));
+                sum += twice;
+                roots += sqrt(twice);
+            }
+            const double got = get(type, at(sums, (a + i) * pitch + j)).real;
             is_right &= get(type, at(sums, i * pitch + j)).real == sum;
+            is_right &= got >= roots * (1 - 1e-5) && got <= roots * 1.0607 + 1e-10;
         }
     }
     report(is_right, "%s winograd %td: %td tiles, %td channels, padding %td, %td", kernel->name, m,
            n_tiles, n_channels, lo, n_right);
     free(column_bytes);
     release(x), release(w), release(u), release(v), release(sums), release(fill);
-    release(products), release(out);
+    release(products), release(out), release(scale);
 }
 
-/* The sums of |w| by tap, and what the guard makes of x = 1, a star in it and a dark place. */
-static void test_winograd_guard(const fc_kernels_t *kernel, fc_type_t type) {
-    const ptrdiff_t n_channels = 2 * kernel->lanes + 3, m = 4, pitch = 14 + kernel->lanes;
-    array_t w = new_array(type, n_channels * 9), sums = new_array(type, 7 * pitch);
-    double taps[9], largest, expected[9] = {0}, most = 0;
-    unsigned char spoiled[3] = {0};
-    number_t one = {1, 1}, two = {2, 2}, none = {0, 0};
-    for (ptrdiff_t i = 0; i < w.n; i++) {
-        const double v = fabs(get(type, at(w, i)).real);
-        expected[i % 9] += v;
-        most = v > most ? v : most;
+/* What is measured of w, whose channels are of two sizes and which has a zero. */
+static void test_winograd_row(const fc_kernels_t *kernel, fc_type_t type) {
+    const ptrdiff_t n_channels = 2 * kernel->lanes + 3, n = 9 * n_channels;
+    array_t w = new_array(type, n), scale = new_array(type, n_channels), inverse = new_array(type, n);
+    fc_winograd_row_t row;
+    double taps[9] = {0}, inverses[9] = {0}, fourth = 0, square = 0;
+    int is_right = 1;
+    for (ptrdiff_t i = 0; i < n; i++) {
+        const double v = i / 9 % 2 ? 4 : 1;
+        set(w, i, (number_t){.real = i % 2 ? v : -v});
     }
-    kernel->winograd_sums(w.data, n_channels, taps, &largest);
-    report(memcmp(taps, expected, sizeof taps) == 0 && largest == most, "%s winograd sums", kernel->name);
+    kernel->winograd_scale(w.data, 1, n, n_channels, scale.data, inverse.data);
+    for (ptrdiff_t c = 0; c < n_channels; c++) {
+        is_right &= get(type, at(scale, c)).real == (c % 2 ? 1 : 0.25);
+        is_right &= get(type, at(inverse, 9 * c + 8)).real == (c % 2 ? 1 : 4);
+    }
+    report(is_right, "%s winograd scale", kernel->name);
+
+    set(w, n - 1, (number_t){.real = 0});
+    kernel->winograd_row(w.data, inverse.data, n_channels, 0.5, &row);
+    for (ptrdiff_t i = 0; i < n; i++) {
+        const double v = fabs(get(type, at(w, i)).real * get(type, at(inverse, i)).real) / row.size;
+        taps[i % 9] += v;
+        inverses[i % 9] += 1 / (v < 0.5 ? 0.5 : v);
+        square += v * v;
+        fourth += v * v * v * v;
+    }
+    is_right = square >= 0.88 * (double)n && square <= 1.01 * (double)n && row.n_small == 1;
+    is_right &= fabs(row.fourth / fourth - 1) < 1e-5;
+    for (int k = 0; k < 9; k++) {
+        is_right &= fabs(row.taps[k] / taps[k] - 1) < 1e-5;
+        is_right &= row.inverses[k] >= inverses[k] * (1 - 1e-5) && row.inverses[k] <= inverses[k] * 1.1251;
+    }
+    report(is_right, "%s winograd row", kernel->name);
+    set(w, 5, (number_t){.real = INFINITY});
+    kernel->winograd_row(w.data, inverse.data, n_channels, 0.5, &row);
+    report(isinf(row.size), "%s winograd row: infinity", kernel->name);
+    for (ptrdiff_t i = 0; i < n; i++) set(w, i, (number_t){.real = 0});
+    kernel->winograd_row(w.data, inverse.data, n_channels, 0.5, &row);
+    report(row.size == 0, "%s winograd row: zeros", kernel->name);
+    release(w), release(scale), release(inverse);
+}
+
+/* What the guard makes of x = 1, of large numbers in a tile, of few large roots, and of a dark place. */
+static void test_winograd_guard(const fc_kernels_t *kernel, fc_type_t type) {
+    const ptrdiff_t m = 4, a = 6, pitch = 14 + kernel->lanes;
+    array_t sums = new_array(type, (2 * a + 2) * pitch);
+    unsigned char spoiled[3] = {0};
+    const number_t one = {1, 1}, two = {2, 2}, none = {0, 0};
+    fc_winograd_bounds_t bounds = {.share = 0.5, .smallest = 1e-30, .greatest = 1e30};
+    for (int k = 0; k < 9; k++) bounds.taps[k] = bounds.roots[k] = 1.0 / 8;
     for (ptrdiff_t i = 0; i < sums.n; i++) set(sums, i, one);
-    for (int i = 0; i < 9; i++) taps[i] = 1.0 / 8;
-    kernel->winograd_guard(m, sums.data, pitch, 4, 12, taps, 0.5, 1e-30, 1e30, spoiled);
+    kernel->winograd_guard(&bounds, m, sums.data, pitch, 4, 12, spoiled);
     report(!spoiled[0] && !spoiled[1] && !spoiled[2], "%s winograd guard: even", kernel->name);
-    set(sums, 6 * pitch + 13, two); /* the largest of the last column */
-    kernel->winograd_guard(m, sums.data, pitch, 4, 12, taps, 0.5, 1e-30, 1e30, spoiled);
-    report(!spoiled[0] && !spoiled[1] && spoiled[2], "%s winograd guard: a star", kernel->name);
+    set(sums, (2 * a + 1) * pitch + 2, two);
+    kernel->winograd_guard(&bounds, m, sums.data, pitch, 4, 12, spoiled);
+    report(!spoiled[0] && !spoiled[1] && spoiled[2], "%s winograd guard: large numbers", kernel->name);
+    set(sums, (2 * a + 1) * pitch + 2, one);
     memset(spoiled, 0, sizeof spoiled);
-    set(sums, 6 * pitch + 13, none);
+    for (ptrdiff_t i = 0; i < 3; i++) set(sums, (a + i) * pitch + 6, none);
+    kernel->winograd_guard(&bounds, m, sums.data, pitch, 4, 12, spoiled);
+    report(!spoiled[0] && spoiled[1] && !spoiled[2], "%s winograd guard: small roots", kernel->name);
+    memset(spoiled, 0, sizeof spoiled);
+    for (ptrdiff_t i = 0; i < 3; i++) set(sums, (a + i) * pitch + 6, one);
     for (ptrdiff_t i = 0; i < 3; i++) {
         for (ptrdiff_t j = 0; j < 3; j++) set(sums, i * pitch + j, none);
     }
-    kernel->winograd_guard(m, sums.data, pitch, 4, 12, taps, 0.5, 1e-30, 1e30, spoiled);
+    kernel->winograd_guard(&bounds, m, sums.data, pitch, 4, 12, spoiled);
     report(spoiled[0] && !spoiled[1] && !spoiled[2], "%s winograd guard: a dark place", kernel->name);
-    release(w), release(sums);
+    release(sums);
 }
 
 static void test_winograd(const fc_kernels_t *kernel, fc_type_t type) {
@@ -795,6 +859,7 @@ static void test_winograd(const fc_kernels_t *kernel, fc_type_t type) {
             if (n > 1) test_one_winograd(kernel, type, m, n, 2, m, 2);
         }
     }
+    test_winograd_row(kernel, type);
     test_winograd_guard(kernel, type);
 }
 
@@ -819,7 +884,7 @@ int main(void) {
         test_split(kernels, type);
         test_store(kernels, type);
         test_add(kernels, type);
-        if (kernels->winograd_sums) test_winograd(kernels, type);
+        if (kernels->winograd_row) test_winograd(kernels, type);
         if (kernels->stage[FC_F16]) test_from_half(kernels, type);
         if (kernels->store[FC_F16]) test_to_half(kernels);
         report(kernels->peak(3, sink) > 0, "%s peak", kernels->name);

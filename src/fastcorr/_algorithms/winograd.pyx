@@ -5,7 +5,7 @@ Outputs are cut into tiles of m x m, which run over rows and images as one flat 
 transformed inputs of a tile (a = m + 2) are multiplied, point by point, with a x a transformed
 weights: at each point a matrix product over the channels (winograd.inc has the formulas).
 
-    sum and transform w                             parallel_for over output channels
+    measure and transform w                         parallel_for over output channels
     for block of tiles, range of output channels    parallel_for
       for panel of NR tiles
         for row of tiles                            fc_winograd_input, and the guard below
@@ -30,12 +30,11 @@ from fastcorr._algorithms.operands cimport aligned, image_of, image_t, is_comput
 from fastcorr._algorithms.parallel cimport parallel_for, whole_lines
 from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
 from fastcorr._algorithms.window cimport axis_of, axis_t, ceil_div, interior, positions
-from fastcorr._algorithms.winograd_guard cimport (
-    Bounds, bounds_of, guard_of, guard_t, mark_padding, part_start, sum_row,
-)
+from fastcorr._algorithms.winograd_guard cimport Guard, mark_padding
 from fastcorr._kernels.dispatch cimport kernels
 from fastcorr._kernels.kernels cimport (
-    FC_GEMM_MAX_VECTORS, fc_kernels_t, fc_run_t, fc_window_t,
+    FC_GEMM_MAX_VECTORS, fc_kernels_t, fc_run_t, fc_window_t, fc_winograd_bounds_t,
+    fc_winograd_row_t,
 )
 
 from fastcorr._algorithms.gemm import Gemm
@@ -56,6 +55,7 @@ cdef extern from *:
 cdef enum:
     STAGED_CHANNELS = 32    # even: the input transform takes channels in pairs
     ROWS_AT_A_TIME = 4      # of w
+    REDONE_TILES = 4
 
 
 ctypedef struct job_t:
@@ -75,21 +75,27 @@ ctypedef struct job_t:
     int m, a, n_points
     Py_ssize_t tiles_across, tiles_per_image, n_tiles
     Py_ssize_t n_chunks, chunk      # chunks of channels of a sum
-    guard_t guard
+    const char *scale               # [groups][channels]: of x, for the guard
+    const fc_winograd_bounds_t *bounds  # [groups]
+    # while w is measured: [groups][channels][9] and [groups * rows]
+    const char *inverse
+    fc_winograd_row_t *measured
+    double least_weight
     # blocks
     int nv
     Py_ssize_t panels, n_blocks, set_blocks, tile_blocks, n_block_ranges, n_tile_blocks
     const Py_ssize_t *offset        # [nv][chunk]: k * nv * lanes
-    const Py_ssize_t *tap_offset    # [chunk * 9]: where tap k lies in the window of one tile
-    const Py_ssize_t *pixel_offset  # [chunk * 9]: k * pixels of a tile, in whole vectors
+    # for tiles by the definition, [chunk * 9]: where tap k lies in their window, and k * pixels
+    const Py_ssize_t *tap_offset
+    const Py_ssize_t *pixel_offset
+    Py_ssize_t redone_pitch, pixels
     # transformed weights [point][groups * rows][lda], or NULL: made per block of rows
     char *u
     Py_ssize_t lda, u_step, local_step
-    double *row_sums                # [groups * rows]: those of winograd_guard.sum_row
     # scratch, in bytes from its start
     Py_ssize_t at_row_bytes, at_column_bytes, at_sums, at_window, at_v, v_step, v_panel, at_u
     Py_ssize_t at_products, products_step, at_out, at_spoiled, at_pixels, at_acc
-    Py_ssize_t pitch, pixels
+    Py_ssize_t pitch
 
 
 ctypedef struct task_t:
@@ -147,13 +153,10 @@ cdef void transform_panel(const job_t *job, const task_t *t, Py_ssize_t panel,
     """Fill a panel with transformed inputs and mark the tiles that the guard finds."""
     cdef Py_ssize_t lanes = job.kernel.lanes, n = panel_tiles(job, t, panel), lane = 0
     cdef Py_ssize_t nr = ceil_div(n, lanes) * lanes, first = t.tile0 + panel * job.nv * lanes
-    cdef Py_ssize_t item = job.kernel.item_bytes, watch, part
-    cdef const guard_t *guard = &job.guard
+    cdef Py_ssize_t item = job.kernel.item_bytes
     cdef char *v = scratch + job.at_v + panel * job.v_panel
-    cdef unsigned char *spoiled = <unsigned char *> (scratch + job.at_spoiled)
-    cdef Py_ssize_t n_sums = job.a * job.pitch
     cdef char *sums = scratch + job.at_sums
-    cdef char *all_sums = sums + (job.a + 1) * job.pitch * item
+    cdef unsigned char *spoiled = <unsigned char *> (scratch + job.at_spoiled)
     cdef fc_window_t win
     cdef run_t run
     spoiled += panel * job.nv * lanes
@@ -163,56 +166,41 @@ cdef void transform_panel(const job_t *job, const task_t *t, Py_ssize_t panel,
         win.pitch = job.pitch
         mark_padding(&job.down, &job.across, job.m, job.oh, job.ow, run.row, run.column, run.n,
                      spoiled + lane)
-        for watch in range(guard.n_watches):
-            memset(sums, 0, 2 * (job.a + 1) * job.pitch * item)
-            for part in range(watch * guard.n_parts, (watch + 1) * guard.n_parts):
-                memset(sums, 0, n_sums * item)
-                transform_run(job, &win, &run, t.group, part_start(guard, part),
-                              part_start(guard, part + 1), v + lane * item, nr,
-                              nr - lane if lane + run.n == n else run.n, sums, scratch)
-                watch_run(job, &run, sums, guard.part_taps
-                          + (t.group * guard.n_watches * guard.n_parts + part) * 9, spoiled)
-                job.kernel.add(n_sums, sums, all_sums)
-            memcpy(all_sums + n_sums * item, sums + n_sums * item, job.pitch * item)
-            watch_run(job, &run, all_sums,
-                      guard.taps + (t.group * guard.n_watches + watch) * 9, spoiled)
+        memset(sums, 0, (2 * job.a + 2) * job.pitch * item)
+        transform_run(job, &win, &run, t.group, v + lane * item, nr,
+                      nr - lane if lane + run.n == n else run.n, sums, scratch)
+        job.kernel.winograd_guard(
+            job.bounds + t.group, job.m, sums, job.pitch, min(job.m, job.oh - run.row * job.m),
+            min(job.m * run.n, job.ow - run.column * job.m), spoiled + lane)
         lane += run.n
 
 
-cdef inline void watch_run(const job_t *job, const run_t *run, const char *sums,
-                           const double *taps, unsigned char *spoiled) noexcept nogil:
-    job.kernel.winograd_guard(
-        job.m, sums, job.pitch, min(job.m, job.oh - run.row * job.m),
-        min(job.m * run.n, job.ow - run.column * job.m), taps, job.guard.share,
-        job.guard.smallest, job.guard.greatest, spoiled + run.lane)
-
-
 cdef void transform_run(const job_t *job, const fc_window_t *win, const run_t *run,
-                        Py_ssize_t group, Py_ssize_t c0, Py_ssize_t c1, char *v, Py_ssize_t nr,
-                        Py_ssize_t n_lanes, char *sums, char *scratch) noexcept nogil:
-    cdef Py_ssize_t item = job.kernel.item_bytes, c, nc, i
+                        Py_ssize_t group, char *v, Py_ssize_t nr, Py_ssize_t n_lanes, char *sums,
+                        char *scratch) noexcept nogil:
+    cdef Py_ssize_t item = job.kernel.item_bytes, c = 0, nc, i
+    cdef const char *scale = job.scale + group * job.channels * item
     cdef char *window = scratch + job.at_window
     cdef Py_ssize_t zero = 0
     cdef Py_ssize_t staged_rows[8]
     cdef fc_window_t staged
     if job.x_as_computed:
         job.kernel.winograd_input[job.m // 2](
-            win, channel_of(job, run.image, group, c0), c1 - c0, job.x.c, job.fill,
-            v + c0 * nr * item, nr, job.v_step, n_lanes, nr - run.lane, sums)
+            win, channel_of(job, run.image, group, 0), job.channels, job.x.c, job.fill, scale, v,
+            nr, job.v_step, n_lanes, nr - run.lane, sums)
         return
     staged = win[0]
     staged.row_bytes, staged.column_bytes = staged_rows, &zero
     staged.lo, staged.hi = 0, win.n_columns
     for i in range(job.a):
         staged_rows[i] = i * job.pitch * item
-    c = c0
-    while c < c1:
-        nc = min(STAGED_CHANNELS, c1 - c)
+    while c < job.channels:
+        nc = min(STAGED_CHANNELS, job.channels - c)
         job.kernel.stage[job.x_type](win, channel_of(job, run.image, group, c), nc, job.x.c,
                                      job.fill, window, job.a * job.pitch)
         job.kernel.winograd_input[job.m // 2](
-            &staged, window, nc, job.a * job.pitch * item, job.fill, v + c * nr * item, nr,
-            job.v_step, n_lanes, nr - run.lane, sums)
+            &staged, window, nc, job.a * job.pitch * item, job.fill, scale + c * item,
+            v + c * nr * item, nr, job.v_step, n_lanes, nr - run.lane, sums)
         c += nc
 
 
@@ -310,12 +298,13 @@ cdef void store_panel(const job_t *job, const task_t *t, Py_ssize_t panel, Py_ss
         lane += run.n
 
 
-cdef void redo_tile(const job_t *job, const task_t *t, const run_t *run,
-                    char *scratch) noexcept nogil:
-    """One tile by the definition."""
+cdef void redo_run(const job_t *job, const task_t *t, const run_t *run,
+                   char *scratch) noexcept nogil:
+    """At most REDONE_TILES side by side, by the definition."""
     cdef Py_ssize_t item = job.kernel.item_bytes, lanes = job.kernel.lanes, k = job.channels * 9
     cdef Py_ssize_t first = block_start(job, t.block0), end = block_start(job, t.block1)
-    cdef Py_ssize_t chunk, c0, c1, i, m0, mr, most, pixel, n_pixels, columns
+    cdef Py_ssize_t width = job.m * run.n, n_vectors = ceil_div(job.m * width, lanes)
+    cdef Py_ssize_t chunk, c0, c1, i, m0, mr, most, pixel, n_pixels
     cdef Py_ssize_t row_bytes[32]
     cdef fc_window_t win
     cdef fc_run_t runs[4]
@@ -323,20 +312,20 @@ cdef void redo_tile(const job_t *job, const task_t *t, const run_t *run,
     cdef char *panel = scratch + job.at_pixels
     cdef char *acc = scratch + job.at_acc
     cdef const char *bias = NULL
-    cdef int nv = <int> min(job.pixels // lanes, FC_GEMM_MAX_VECTORS)
+    cdef int nv = <int> min(n_vectors, 2)
     n_pixels = nv * lanes
     most = job.kernel.gemm_rows[nv]
-    window_of(job, run.row, run.column, job.a, &win, scratch)
-    win.pitch = job.a
+    window_of(job, run.row, run.column, width + 2, &win, scratch)
+    win.pitch = job.redone_pitch
     for i in range(job.m):
-        runs[i].lane, runs[i].start, runs[i].n = i * job.m, i * job.a, job.m
+        runs[i].lane, runs[i].start, runs[i].n = i * width, i * win.pitch, width
     for chunk in range(job.n_chunks):
         c0 = chunk_start(job, chunk)
         c1 = chunk_start(job, chunk + 1)
         job.kernel.stage[job.x_type](&win, channel_of(job, run.image, t.group, c0), c1 - c0,
-                                     job.x.c, job.fill, window, job.a * job.a)
+                                     job.x.c, job.fill, window, job.a * win.pitch)
         job.kernel.pack(9 * (c1 - c0), window, job.tap_offset, runs, job.m, panel, job.pixels)
-        for i in range(job.pixels // n_pixels):
+        for i in range(ceil_div(n_vectors, nv)):
             pixel = i * n_pixels
             m0 = first
             while m0 < end:
@@ -346,7 +335,6 @@ cdef void redo_tile(const job_t *job, const task_t *t, const run_t *run,
                     panel + pixel * item, job.pixel_offset,
                     acc + ((m0 - first) * job.pixels + pixel * mr) * item, chunk > 0)
                 m0 += mr
-    columns = min(job.m, job.ow - run.column * job.m)
     m0 = first
     while m0 < end:
         mr = min(most, end - m0)
@@ -355,9 +343,8 @@ cdef void redo_tile(const job_t *job, const task_t *t, const run_t *run,
         for i in range(mr):
             row_bytes[i] = (t.group * job.rows + m0 + i) * job.y.c
         for i in range(min(job.m, job.oh - run.row * job.m)):
-            # A row of m pixels lies in one panel: m divides its size, or is a multiple of it.
-            store_pixels(job, acc + (m0 - first) * job.pixels * item, mr, n_pixels, i * job.m,
-                         columns, bias,
+            store_pixels(job, acc + (m0 - first) * job.pixels * item, mr, n_pixels, i * width,
+                         min(width, job.ow - run.column * job.m), bias,
                          job.y.data + run.image * job.y.n + (run.row * job.m + i) * job.y.h
                          + run.column * job.m * job.y.w, row_bytes)
         m0 += mr
@@ -381,7 +368,7 @@ cdef void run_task(const void *job_, Py_ssize_t index, char *scratch) noexcept n
     cdef const job_t *job = <const job_t *> job_
     cdef task_t t
     cdef run_t run
-    cdef Py_ssize_t nr = job.nv * job.kernel.lanes, i, panel, n_spoiled = 0
+    cdef Py_ssize_t nr = job.nv * job.kernel.lanes, i, end, panel, n_spoiled = 0
     cdef unsigned char *spoiled = <unsigned char *> (scratch + job.at_spoiled)
     t.tile0 = index % job.n_tile_blocks * job.panels * nr
     t.n_tiles = min(job.panels * nr, job.n_tiles - t.tile0)
@@ -397,26 +384,34 @@ cdef void run_task(const void *job_, Py_ssize_t index, char *scratch) noexcept n
         n_spoiled += spoiled[i]
     if n_spoiled < t.n_tiles:
         multiply(job, &t, scratch)
-    if n_spoiled > 0:
-        for i in range(t.n_tiles):
-            if spoiled[i]:
-                next_run(job, t.tile0, i, i + 1, &run)
-                redo_tile(job, &t, &run, scratch)
+    i = 0
+    while n_spoiled > 0:
+        if not spoiled[i]:
+            i += 1
+            continue
+        end = i + 1
+        while end < min(i + REDONE_TILES, t.n_tiles) and spoiled[end]:
+            end += 1
+        next_run(job, t.tile0, i, end, &run)
+        redo_run(job, &t, &run, scratch)
+        i += run.n
+        n_spoiled -= run.n
 
 
 cdef void prepare_rows(const void *job_, Py_ssize_t index, char *scratch) noexcept nogil:
-    """Sum and, if there is a place for them, transform some rows of w."""
+    """Measure and, if there is a place for them, transform some rows of w."""
     cdef const job_t *job = <const job_t *> job_
-    cdef Py_ssize_t item = job.kernel.item_bytes, row
-    cdef Py_ssize_t n_sums = job.guard.n_watches * job.guard.n_parts * 10
+    cdef Py_ssize_t row_bytes = job.channels * 9 * job.kernel.item_bytes, row
     cdef const char *w
     for row in range(index * ROWS_AT_A_TIME,
                      min((index + 1) * ROWS_AT_A_TIME, job.groups * job.rows)):
-        w = job.w + row * job.channels * 9 * item
-        sum_row(&job.guard, job.kernel, w, job.row_sums + row * n_sums)
+        w = job.w + row * row_bytes
+        job.kernel.winograd_row(w, job.inverse + row // job.rows * row_bytes, job.channels,
+                                job.least_weight, job.measured + row)
         if job.u != NULL:
             job.kernel.winograd_weights[job.m // 2](
-                w, job.channels, job.w_end, job.u + row * job.lda * item, job.u_step)
+                w, job.channels, job.w_end, job.u + row * job.lda * job.kernel.item_bytes,
+                job.u_step)
 
 
 cdef class Cut(TiledCut):
@@ -436,11 +431,11 @@ cdef class Cut(TiledCut):
 
 
 cdef class Weights:
-    """w, summed for the guard and transformed; made by Winograd.transform_weights."""
+    """w, measured for the guard and transformed; made by Winograd.transform_weights."""
 
     cdef ndarray w                  # as computed, contiguous
     cdef object u                   # transformed, or None
-    cdef readonly Bounds bounds
+    cdef readonly Guard guard
     cdef tuple key                  # what they depend on beside w
     cdef readonly Py_ssize_t nbytes
 
@@ -457,7 +452,6 @@ cdef class Winograd(Tiled):
         Tiled.__init__(self, problem, rows, columns)
         memset(job, 0, sizeof(job_t))
         self.direct = Gemm(problem, rows, columns)
-        job.guard = guard_of(problem)
         job.x_type = element_code(problem.x_dtype)
         job.y_type = element_code(problem.dtype)
         job.groups = problem.groups
@@ -503,10 +497,11 @@ cdef class Winograd(Tiled):
         rows = ceil_div(job.rows, n_blocks)
 
         k = np.arange(job.chunk * 9, dtype=np.intp)
-        job.pixels = ceil_div(job.m * job.m, lanes) * lanes
+        job.pixels = (ceil_div(REDONE_TILES * job.m * job.m, lanes) + 1) // 2 * 2 * lanes
+        job.redone_pitch = REDONE_TILES * job.m + 2
         offset = np.arange(FC_GEMM_MAX_VECTORS + 1)[:, None] * lanes * k[:job.chunk]
         offset = np.ascontiguousarray(offset, dtype=np.intp)
-        tap_offset = k // 9 * (job.a * job.a) + k % 9 // 3 * job.a + k % 3
+        tap_offset = (k // 9 * job.a + k % 9 // 3) * job.redone_pitch + k % 3
         pixel_offset = k * job.pixels
         cut.arrays = [offset, tap_offset, pixel_offset]
         job.offset = <const Py_ssize_t *> PyArray_DATA(offset)
@@ -528,7 +523,7 @@ cdef class Winograd(Tiled):
 
         job.at_row_bytes, at = at, at + whole_lines(job.a * sizeof(Py_ssize_t))
         job.at_column_bytes, at = at, at + whole_lines(columns * sizeof(Py_ssize_t))
-        job.at_sums, at = at, at + whole_lines(2 * (job.a + 1) * job.pitch * item)
+        job.at_sums, at = at, at + whole_lines((2 * job.a + 2) * job.pitch * item)
         job.at_spoiled, at = at, at + whole_lines(panels * nr)
         job.at_v, at = at, at + panels * job.v_panel
         job.at_u = at
@@ -538,7 +533,7 @@ cdef class Winograd(Tiled):
             at, at + panels * job.set_blocks * job.products_step)
         job.at_out, at = at, at + whole_lines(rows * job.m * job.m * nr * item)
         # The rest serves tiles by the definition and, its first part, staging.
-        window = job.chunk * job.a * job.a + lanes
+        window = job.chunk * job.a * job.redone_pitch + lanes
         job.at_window, at = at, at + whole_lines(
             max(window, STAGED_CHANNELS * job.a * job.pitch) * item)
         job.at_pixels, at = at, at + whole_lines((job.chunk * 9 * job.pixels + lanes) * item)
@@ -575,24 +570,27 @@ cdef class Winograd(Tiled):
         return bound
 
     def transform_weights(self, ndarray w, int workers, bint transformed=True):
-        """Sum w for the guard and, unless told otherwise, transform it: for `run(prepared=)`."""
+        """Measure w and, unless told otherwise, transform it: for `run(prepared=)`."""
         cdef Weights weights = Weights.__new__(Weights)
         cdef Cut cut = self.cut(workers)
         cdef job_t job = cut.job
         cdef Py_ssize_t rows = job.groups * job.rows, item = job.kernel.item_bytes
+        cdef Guard guard
         w = np.require(w, compute_dtype(self.problem.dtype), "CA")
-        sums = np.empty((rows, job.guard.n_watches * job.guard.n_parts, 10))
+        guard = Guard(self.problem, w.dtype)
         job.w = <const char *> PyArray_DATA(w)
         job.w_end = job.w + rows * job.channels * 9 * item
-        job.row_sums = <double *> PyArray_DATA(<ndarray> sums)
+        job.inverse, job.measured = guard.inverse, guard.measured
+        job.least_weight = guard.least_weight
         job.u = NULL
-        weights.w, weights.u = w, None
+        weights.w, weights.u, weights.guard = w, None, guard
         if transformed:
             weights.u = np.empty(job.n_points * job.u_step * item, dtype=np.uint8)
             job.u = <char *> PyArray_DATA(<ndarray> weights.u)
             weights.nbytes = weights.u.nbytes
+        guard.scale_channels(job.kernel, job.w)
         parallel_for(prepare_rows, &job, ceil_div(rows, ROWS_AT_A_TIME), cut.workers, 0, 1e-6)
-        weights.bounds = bounds_of(&self.base.guard, sums, w.dtype)
+        guard.bound()
         return weights
 
     def run(self, ndarray x, ndarray w, bias, ndarray y, fill, int workers, prepared=None):
@@ -611,7 +609,7 @@ cdef class Winograd(Tiled):
         if prepared is None:
             prepared = self.transform_weights(w, workers, cut.shared)
         weights = prepared
-        if weights.bounds.refusal is not None:
+        if weights.guard.refusal is not None:
             self.direct.run(x, w, bias, y, fill, workers)
             return
         memcpy(job.fill, fill_bytes, job.kernel.item_bytes)
@@ -625,7 +623,7 @@ cdef class Winograd(Tiled):
         job.u = NULL
         if weights.u is not None:
             job.u = <char *> PyArray_DATA(<ndarray> weights.u)
-        weights.bounds.apply(&job.guard)
+        job.scale, job.bounds = weights.guard.scale, weights.guard.bounds
         job.bias = NULL if bias is None else <const char *> PyArray_DATA(<ndarray> bias)
         parallel_for(run_task, &job, cut.n_tiles, cut.workers, cut.task_bytes, cut.tile_seconds)
 

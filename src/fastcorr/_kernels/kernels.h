@@ -184,29 +184,46 @@ typedef void (*fc_winograd_weights_fn)(const void *w, ptrdiff_t n_channels, cons
 /* v[point * point_step + c * channel_step + lane] = the transformed inputs of a row of tiles. The
  * window has a rows and m * tiles + 2 columns; the lanes behind the tiles, up to n_lanes, get zeros.
  * Whole vectors are written, but no more than `room` lanes.
- * Adds to sums [a][pitch] the |x| of all channels, by pixel, and raises sums[a][column] to the largest
- * |x| of the column, or up to its double. A row of sums has a vector of slack. */
+ * What the guard needs of x * scale[channel] is added to sums [2 * a + 2][pitch]: by pixel, the sums of
+ * |x| and of about |x|^(1/2) over channels; by tile, the sum of x^2, and the largest such of a channel.
+ * A row of sums has a vector of slack. */
 typedef void (*fc_winograd_input_fn)(const fc_window_t *window, const char *src,
                                      ptrdiff_t n_channels, ptrdiff_t channel_bytes,
-                                     const void *fill, void *v, ptrdiff_t channel_step,
-                                     ptrdiff_t point_step, ptrdiff_t n_lanes, ptrdiff_t room,
-                                     void *sums);
+                                     const void *fill, const void *scale, void *v,
+                                     ptrdiff_t channel_step, ptrdiff_t point_step,
+                                     ptrdiff_t n_lanes, ptrdiff_t room, void *sums);
 
 /* From products [point][n_rows][n_vectors * lanes] to out [n_rows][m][m * n_vectors * lanes]. */
 typedef void (*fc_winograd_output_fn)(const void *products, ptrdiff_t point_step,
                                       ptrdiff_t n_rows, ptrdiff_t n_vectors, void *out);
 
-/* taps[9], largest = the sums over channels of |w| and the largest |w|; w is [n_channels][3][3]. */
-typedef void (*fc_winograd_sums_fn)(const void *w, ptrdiff_t n_channels, double *taps,
-                                    double *largest);
+/* scale[c] = about the size of w in channel c, w being [n_rows][...][n_channels][3][3] with rows row_step
+ * apart; the largest is 1, none is below FC_WINOGRAD_LEAST_SCALE. inverse[n_channels][9] = 1 / scale. */
+#define FC_WINOGRAD_LEAST_SCALE 0x1p-20
+typedef void (*fc_winograd_scale_fn)(const void *w, ptrdiff_t n_rows, ptrdiff_t row_step,
+                                     ptrdiff_t n_channels, void *scale, void *inverse);
 
-/* spoiled[tile] = 1 where an output of n_rows x n_columns has sum over taps of taps * sums below the
- * largest |x| of its tile, or below `share` of what it were with the tile's average x; where that
- * largest one is below `smallest`; or where all |x| together are not at most `greatest`, or NaN. */
-typedef void (*fc_winograd_guard_fn)(ptrdiff_t m, const void *sums, ptrdiff_t pitch,
-                                     ptrdiff_t n_rows, ptrdiff_t n_columns, const double *taps,
-                                     double share, double smallest, double greatest,
-                                     unsigned char *spoiled);
+/* Of one row of w, [n_channels][3][3], times inverse [n_channels][9] and in units of `size`, about its
+ * root mean square (0: all zeros; infinity: beyond what the others can be computed from). */
+typedef struct {
+    double size, taps[9]; /* sums of |w| over channels */
+    double inverses[9];   /* and of about 1 / max(|w|, floor) */
+    double fourth;        /* sum of w^4 */
+    double n_small;       /* numbers below floor */
+} fc_winograd_row_t;
+typedef void (*fc_winograd_row_fn)(const void *w, const void *inverse, ptrdiff_t n_channels,
+                                   double floor, fc_winograd_row_t *row);
+
+/* spoiled[tile] = 1 where an output of n_rows x n_columns does not meet the bounds. The `size` of a
+ * tile is the fourth root of (sum of x^2) * (largest sum of x^2 of a channel). */
+typedef struct {
+    double taps[9], share;     /* sum over taps of taps * sums >= size, and >= share * tile's average */
+    double roots[9];           /* sum over taps of roots * (sum of roots)^2 >= size */
+    double smallest, greatest; /* size, unless all x are 0 */
+} fc_winograd_bounds_t;
+typedef void (*fc_winograd_guard_fn)(const fc_winograd_bounds_t *bounds, ptrdiff_t m,
+                                     const void *sums, ptrdiff_t pitch, ptrdiff_t n_rows,
+                                     ptrdiff_t n_columns, unsigned char *spoiled);
 
 /* Fourier transforms of matrices of complex numbers that lie in strips of `lanes` columns, each row of
  * a strip holding `lanes` real parts and as many imaginary ones. fourier.inc says more.
@@ -276,7 +293,8 @@ typedef struct {
     fc_winograd_weights_fn winograd_weights[3];            /* [m / 2]; NULL for integers */
     fc_winograd_input_fn winograd_input[3];
     fc_winograd_output_fn winograd_output[3];
-    fc_winograd_sums_fn winograd_sums;
+    fc_winograd_scale_fn winograd_scale;
+    fc_winograd_row_fn winograd_row;
     fc_winograd_guard_fn winograd_guard;
     fc_fft_fn fft_forward, fft_inverse;                    /* NULL for integers */
     fc_fft_transpose_fn fft_transpose;

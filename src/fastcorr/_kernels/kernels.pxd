@@ -95,18 +95,31 @@ cdef extern from "kernels.h" nogil:
         const void *, Py_ssize_t, const void *, void *, Py_ssize_t
     ) noexcept nogil
     ctypedef void (*fc_winograd_input_fn)(
-        const fc_window_t *, const char *, Py_ssize_t, Py_ssize_t, const void *, void *,
-        Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, void *
+        const fc_window_t *, const char *, Py_ssize_t, Py_ssize_t, const void *, const void *,
+        void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, void *
     ) noexcept nogil
     ctypedef void (*fc_winograd_output_fn)(
         const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, void *
     ) noexcept nogil
-    ctypedef void (*fc_winograd_sums_fn)(
-        const void *, Py_ssize_t, double *, double *
+    double FC_WINOGRAD_LEAST_SCALE
+    ctypedef void (*fc_winograd_scale_fn)(
+        const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, void *, void *
     ) noexcept nogil
+    ctypedef struct fc_winograd_row_t:
+        double size
+        double taps[9]
+        double inverses[9]
+        double fourth, n_small
+    ctypedef void (*fc_winograd_row_fn)(
+        const void *, const void *, Py_ssize_t, double, fc_winograd_row_t *
+    ) noexcept nogil
+    ctypedef struct fc_winograd_bounds_t:
+        double taps[9]
+        double roots[9]
+        double share, smallest, greatest
     ctypedef void (*fc_winograd_guard_fn)(
-        Py_ssize_t, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *, double,
-        double, double, unsigned char *
+        const fc_winograd_bounds_t *, Py_ssize_t, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+        unsigned char *
     ) noexcept nogil
 
     ctypedef void (*fc_fft_fn)(Py_ssize_t, const void *, void *) noexcept nogil
@@ -159,7 +172,8 @@ cdef extern from "kernels.h" nogil:
         fc_winograd_weights_fn winograd_weights[3]
         fc_winograd_input_fn winograd_input[3]
         fc_winograd_output_fn winograd_output[3]
-        fc_winograd_sums_fn winograd_sums
+        fc_winograd_scale_fn winograd_scale
+        fc_winograd_row_fn winograd_row
         fc_winograd_guard_fn winograd_guard
         fc_fft_fn fft_forward, fft_inverse
         fc_fft_transpose_fn fft_transpose
