@@ -9,7 +9,8 @@ import reference
 from cases import whole_numbers
 from layouts import LAYOUTS, OUT_LAYOUTS
 
-from fastcorr import _adjoint, corr2d_grad_input, corr2d_transpose
+from fastcorr import corr2d_grad_input, corr2d_transpose
+from fastcorr._algorithms import depthwise_transpose
 
 pytestmark = pytest.mark.kernels
 
@@ -126,13 +127,13 @@ def test_equal_for_any_number_of_workers():
 def test_it_is_taken(monkeypatch):
     """At a stride and with channels last; with channels first where rows would fill no vectors."""
     regions = []
-    make = _adjoint.DepthwiseTranspose
+    make = depthwise_transpose.DepthwiseTranspose
 
     def spy(problem, rows, columns):
         regions.append(problem)
         return make(problem, rows, columns)
 
-    monkeypatch.setattr(_adjoint, "DepthwiseTranspose", spy)
+    monkeypatch.setattr(depthwise_transpose, "DepthwiseTranspose", spy)
     for shape, is_taken, options in (
         ((1, 8, 21, 43), True, {"stride": 2}),
         ((1, 8, 21, 43), True, {"channel_axis": -1}),

@@ -11,9 +11,9 @@ u modulo the stride alone (on its *phase*), and they are an arithmetic progressi
 
 so each phase is a dense correlation of dy with some taps in reverse order, at stride 1 and dilation
 dilation / g, and no zeros are put between the samples of dy. Its result goes straight to every
-stride-th position of dx; for depthwise kernels one algorithm takes all phases at once. Taps that
-would see a sample before or after dy are padded with zeros; padding of x that nobody asks for is a
-slice of dy.
+stride-th position of dx. Taps that would see a sample before or after dy are padded with zeros;
+padding of x that nobody asks for is a slice of dy. For depthwise kernels, and for patches that do
+not overlap, one algorithm takes all phases at once.
 
 With a padding mode, what the padded positions collect is added to the samples that they came from,
 by the index maps of `_padding`, a strip of them at a time, in a fixed order: rows above and below x
@@ -30,8 +30,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastcorr._algorithms import depthwise_transpose, patches
 from fastcorr._algorithms.arrays import four, nchw, place, placed
-from fastcorr._algorithms.depthwise_transpose import DepthwiseTranspose, unsupported
 from fastcorr._algorithms.turned import turned
 from fastcorr._padding import margins_of
 from fastcorr._plan import plan_for
@@ -248,12 +248,18 @@ class _Region:
             problem.stride, problem.dilation, strict=True,
         )  # fmt: skip
         self._phases = [list(_phases(of_axis, n, k, s, d)) for of_axis, n, k, s, d in axes]
-        self._at_once = None
-        if 0 not in (n_images, rows[1], columns[1], *problem.y_shape):
-            dtype = np.result_type(*(dtype for dtype in dtypes if dtype is not None))
-            of_dx = replace(problem, N=n_images, dtype=dtype)
-            if unsupported(of_dx) is None and self._has_channels_along_vectors():
-                self._at_once = DepthwiseTranspose(of_dx, *self._phases)
+        self._at_once = self._all_phases_at_once(rows, columns)
+
+    def _all_phases_at_once(self, rows, columns):
+        """An algorithm that serves all phases together, or None."""
+        problem = self._problem
+        if 0 in (self._n_images, rows[1], columns[1], *problem.y_shape):
+            return None
+        dtype = np.result_type(*(dtype for dtype in self._dtypes if dtype is not None))
+        of_dx = replace(problem, N=self._n_images, dtype=dtype)
+        if depthwise_transpose.unsupported(of_dx) is None and self._has_channels_along_vectors():
+            return depthwise_transpose.DepthwiseTranspose(of_dx, *self._phases)
+        return patches.Patches(of_dx) if patches.unsupported(of_dx) is None else None
 
     def _has_channels_along_vectors(self):
         """Whether depthwise kernels are best served that way; or else by rows of dx."""
@@ -267,9 +273,10 @@ class _Region:
         return list(self._combined(*self._phases))
 
     def run(self, dy, w, bias, dx, workers):
+        at_once = self._at_once
         # Zeros beside dy must not meet infinities and NaN among the taps.
-        if self._at_once is not None and np.isfinite(w).all():
-            self._at_once.run(dy, w, bias, dx, resolve_workers(workers))
+        if at_once is not None and (not at_once.pads_dy or np.isfinite(w).all()):
+            at_once.run(dy, w, bias, dx, resolve_workers(workers))
             return
         for part in self._parts:
             out = part.run(dy, w, bias, dx, workers)

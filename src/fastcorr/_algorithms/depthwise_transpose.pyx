@@ -13,7 +13,7 @@ _adjoint.py says what the phases are. Each phase is a correlation at stride 1 of
 with some of the taps; between its positions lie those of the others, which is only another step
 between outputs here. Where channels lie side by side, there is nothing to gather or to scatter.
 
-Samples before and after dy are zeros, so the caller must not ask for taps that are not finite.
+Samples before and after dy are zeros, which must not meet taps that are not finite: `pads_dy`.
 """
 
 import numpy as np
@@ -163,6 +163,8 @@ cdef class DepthwiseTranspose(Tiled):
 
     `rows` and `columns` are the phases of its rows and columns, as in _adjoint; see tiled.Tiled.
     """
+
+    pads_dy = True
 
     cdef job_t base
     cdef object kept
