@@ -14,7 +14,7 @@ from contract import check, check_bits, compare, definition, roundoff
 
 import fastcorr
 from fastcorr import _plan
-from fastcorr._algorithms import fft, fft_grid, fft_tiles_cuts
+from fastcorr._algorithms import fft, fft_grid, fft_large_cuts, fft_tiles_cuts
 
 OPTIONS = [
     Case((40, 50), (13, 9)),
@@ -48,7 +48,7 @@ main_dtypes = pytest.mark.parametrize("dtype", ["f", "D"])
 by_dtype = pytest.mark.parametrize("dtype", FLOATS, ids=lambda d: d.__name__)
 
 
-@pytest.fixture(params=["fft", "fft_tiles"])
+@pytest.fixture(params=["fft", "fft_tiles", "fft_large"])
 def fft_first(monkeypatch, request):
     """Let 'auto', and a forced 'fft', prefer one of the algorithms where that serves at all."""
     rows = [
@@ -69,12 +69,16 @@ def small_tiles(monkeypatch):
     monkeypatch.setattr(fft_grid, "BOUND_FACTOR", np.inf)
     monkeypatch.setattr(fft_tiles_cuts, "SIZES", (16, 32))
     fft_tiles_cuts.grid_of.cache_clear()
+    monkeypatch.setattr(fft_large_cuts, "PLANES_BYTES", 2**15)
+    monkeypatch.setattr(fft_large_cuts, "BOUND_FACTOR", np.inf)
+    fft_large_cuts._grid.cache_clear()
     monkeypatch.setattr(fft, "STEP", 2**9)
     monkeypatch.setattr(fft, "SHARED_POINTS", 1)
     fft_grid._grid.cache_clear()
     _plan.plan_for.cache_clear()
     yield
     fft_tiles_cuts.grid_of.cache_clear()
+    fft_large_cuts._grid.cache_clear()
     fft_grid._grid.cache_clear()
     _plan.plan_for.cache_clear()
 

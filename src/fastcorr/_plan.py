@@ -37,6 +37,8 @@ from fastcorr import _costs
 from fastcorr._algorithms import (
     depthwise,
     fft,
+    fft_large,
+    fft_large_cuts,
     fft_tiles,
     fft_tiles_cuts,
     filterwise,
@@ -113,7 +115,11 @@ ALGORITHMS = (
         fft_tiles_cuts.unsupported, fft_tiles_cuts.seconds, fft_tiles.FftTiles,
     ),
     Algorithm(
-        "fft", "fft", "the largest kernels: transforms of overlapping tiles",
+        "fft_large", "fft", "the largest kernels: transforms of large tiles",
+        fft_large_cuts.unsupported, fft_large_cuts.seconds, fft_large.FftLarge,
+    ),
+    Algorithm(
+        "fft", "fft", "other numbers and sizes: transforms of overlapping tiles",
         fft.unsupported, fft.seconds, fft.Fft,
     ),
 )  # fmt: skip

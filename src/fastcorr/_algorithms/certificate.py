@@ -13,7 +13,7 @@ points per transform, levels = log2(n) and more for sums over channels, and norm
 and |y| nearly always enough. For float64 the bound would refuse everything; there the certificate
 is
 
-    max |y - exact| <= u sqrt(levels) (TYPICAL_ERROR rms(x) ||w||_1 + PEAK_ERROR max(|x| * |w|))
+    max |y - exact| <= u sqrt(levels) (TYPICAL_ERROR rms(x) ||w||_2 + peak_error max(|x| * |w|))
 
 and |x| * |w| is computed by the same transforms in the other precision, for half the cost. Outputs
 that fail (beside a bright star, in the dark, under little of the kernel) and outputs of tiles with
@@ -24,11 +24,11 @@ an output of which the share s of the kernel lies on the image, and the rest on 
 64 u (|x| * |w|) / s: to what it would be held if all of the kernel met such numbers.
 
 The form of the first bound is that of a theorem, the second supposes rounding errors that are
-independent of each other; the constants of both are measured, not proven. With scipy.fft, in tiles
-of 64x64 to 600x640 points and kernels of 3x3 to 41x41, of ten kinds each (normal, positive,
-constant, half empty, one point, a star 10^12 above the rest, 18 decades, ramps, waves), the largest
-were 0.30, 2.4 and 0.9. The small tiles of fft_tiles are held to the same constants; for them only
-the contract was checked, on the data of tests/test_fft.py.
+independent of each other, but for those that numbers of one size or one frequency have in common;
+the constants of both are measured, not proven. In tiles of 64x64 to 600x640 points and kernels of
+3x3 to 300x300, of seventeen kinds each (normal, positive, constant, half empty, one point, a star
+10^12 above the rest, 18 decades, ramps, waves, walks), the largest were 0.30, 7.8, and of the last
+1.7 in transforms of GOOD_LENGTHS, 3.5 in others of `fft_large`, 5.5 in scipy.fft.
 
 .. [1] N. J. Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., chapter 24, 2002.
 """
@@ -41,26 +41,46 @@ import numpy as np
 from fastcorr._algorithms.arrays import four, nchw
 from fastcorr._algorithms.definition import definition_of
 from fastcorr._algorithms.gather import Stretch, any_within, gather
+from fastcorr._algorithms.threads import each
 from fastcorr._kernels.dispatch import compute_dtype
 
 NORM_ERROR = 1.0
-TYPICAL_ERROR, PEAK_ERROR = 3.0, 1.5
+TYPICAL_ERROR, PEAK_ERROR, PEAK_ERROR_OF_OTHERS = 10.0, 2.2, 4.5
+# Times powers of 2. Many factors of 3 and 5 cost digits: their roots of unity are not exact.
+GOOD_LENGTHS = 1, 3, 5, 9
 # Of the 16 u and 64 u that are promised, what the transforms may use.
 UNITS_OF_SINGLE = 12
 UNITS_OF_DOUBLE = 48
 MOST_TERMS = 10**5
 # Numbers whose squares, and sums of these, neither overflow nor vanish.
 LARGEST, SMALLEST = 1e140, 1e-140
-# Outputs that are not worth a look for zeros.
+# Outputs that are not worth a look for zeros; of a repair, where there are more.
 FEW = 32
+BLOCK = 16, 64
+# Outputs whose |x| * |w| is summed one by one: for most, a few terms are enough.
+FEW_TO_SUM = 1024
 # Of a kernel on the image, for random numbers to be certified in double; EPYC 9004, 2026-11.
-LEAST_SHARE = 0.46
+LEAST_SHARE = 0.25
 SECONDS_PER_REPAIRED_TERM = 1 / 8e9
+SECONDS_PER_LOOK = 10e-9  # for zeros, per output of a tile
+
+
+def is_good(n):
+    """Whether a transform of that length is one of the most precise."""
+    return n // (n & -n) in GOOD_LENGTHS
+
+
+def peak_error(*lengths):
+    """The constant for transforms of our own of these lengths."""
+    return PEAK_ERROR if all(map(is_good, lengths)) else PEAK_ERROR_OF_OTHERS
 
 
 def is_moderate(w):
     """Whether the squares of w and their sum are neither infinite nor all lost."""
-    largest = float(np.abs(w).max())
+    if w.dtype.kind == "c":
+        largest = float(np.abs(w).max())
+    else:  # no array of magnitudes: it may be as large as the image
+        largest = max(float(w.max()), -float(w.min()))
     return bool(SMALLEST < largest < LARGEST or largest == 0)
 
 
@@ -121,6 +141,48 @@ def share_on_image(problem, axis, place):
     reach = (taps - 1) * problem.dilation[axis] + 1
     inside = np.minimum(first + reach, size) - np.maximum(first, 0)
     return np.maximum(inside, 0) / reach
+
+
+def shares_of(problem, fill, corner, size):
+    """By rows and by columns, the share of what is needed that an output needs; see MOST_TERMS."""
+    if not (has_many_terms(problem) and problem.padding_mode == "constant" and fill == 0):
+        return tuple(np.ones(n) for n in size)
+    return tuple(
+        share_on_image(problem, axis, first + np.arange(n))
+        for axis, (first, n) in enumerate(zip(corner, size, strict=True))
+    )
+
+
+def has_at_least(problem, margins, arrays, image, f, place, needed):
+    """Whether |x| * |w| of one output, of real numbers, is `needed` or more.
+
+    The terms of some rows are enough, where they reach it.
+    """
+    x, w, _, _, fill = arrays
+    channels = problem.C // problem.groups
+    channel0 = f // (problem.F // problem.groups) * channels
+    x = nchw(x, problem.channels_last)[image, channel0 : channel0 + channels]
+    constant, total = fill_of(problem, fill), 0.0
+    rows, columns = (
+        Stretch(at * stride, dilation, taps, *pads, length, margin)
+        for at, stride, dilation, taps, pads, length, margin in zip(
+            place, problem.stride, problem.dilation, (problem.KH, problem.KW), problem.padding,
+            (problem.H, problem.W), margins, strict=True,
+        )
+    )  # fmt: skip
+    lo, hi = rows.content(constant)
+    middle, step = (lo + hi) // 2, 1
+    for first, end in ((middle, hi), (lo, middle)):
+        while first < end:
+            here = slice(first, min(first + step, end))
+            for channel, weights in zip(x, four(w)[f], strict=True):
+                part = np.zeros((here.stop - first, columns.n))
+                gather(channel, rows.part(first, here.stop), columns, constant, part)
+                total += float(np.abs(part * weights[here]).sum())
+            if total >= needed:
+                return True
+            first, step = here.stop, 2 * step
+    return total >= needed
 
 
 def touched(problem, margins, x, fill, corner, size, predicate):
@@ -188,6 +250,49 @@ def settle(problem, margins, arrays, image, f0, corner, boxes, workers):
             problem, margins, arrays, image, slice(f0 + f, f0 + f + 1),
             (corner[0] + row, corner[1] + column), (row_end - row, column_end - column), workers,
         )  # fmt: skip
+
+
+def repair(problem, margins, arrays, image, f, corner, doubtful, workers):
+    """Compute a kernel's doubtful outputs, from `corner` on, again: in boxes, if there are many."""
+    x, _, bias, y, fill = arrays
+    size, constant = doubtful.shape, fill_of(problem, fill)
+    rows, columns = np.nonzero(doubtful)
+    terms = len(rows) * (problem.C // problem.groups) * problem.KH * problem.KW
+    if problem.padding_mode == "constant" and constant == 0:
+        shares = (share_on_image(problem, 0, corner[0] + rows),
+                  share_on_image(problem, 1, corner[1] + columns))  # fmt: skip
+        terms *= float((shares[0] * shares[1]).mean()) if len(rows) else 0
+    if terms * SECONDS_PER_REPAIRED_TERM > doubtful.size * SECONDS_PER_LOOK:
+        channels = problem.C // problem.groups
+        channel0 = f // (problem.F // problem.groups) * channels
+        x = nchw(x, problem.channels_last)[image, channel0 : channel0 + channels]
+        zero = doubtful & ~touched(problem, margins, x, constant, corner, size, np.bool_)
+        outputs = nchw(y, problem.channels_last)[image, f]
+        outputs = outputs[corner[0] : corner[0] + size[0], corner[1] : corner[1] + size[1]]
+        outputs[zero] = 0 if bias is None else bias_of(problem, bias, f)
+        rows, columns = np.nonzero(doubtful & ~zero)
+    height, width = (1, 1) if len(rows) <= FEW else BLOCK
+    n_across = -(-size[1] // width)
+    boxes = np.unique(rows // height * n_across + columns // width)
+    places = [(box // n_across * height, box % n_across * width) for box in boxes.tolist()]
+
+    def compute(place):
+        row, column = place
+        recompute(
+            problem, margins, arrays, image, slice(f, f + 1),
+            (corner[0] + row, corner[1] + column),
+            (min(height, size[0] - row), min(width, size[1] - column)), 1,
+        )  # fmt: skip
+
+    each(compute, places, workers)
+
+
+def bias_of(problem, bias, f):
+    """The bias of a kernel from the numbers that runners get."""
+    if problem.dtype.kind != "c":
+        return bias.reshape(-1)[f]
+    real, imag = bias[f] if problem.w_dtype.kind == "c" else bias[:, f]
+    return real + 1j * imag
 
 
 def recompute(problem, margins, arrays, image, f, corner, size, workers):

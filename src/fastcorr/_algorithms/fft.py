@@ -29,19 +29,19 @@ from fastcorr._algorithms.arrays import four, nchw
 from fastcorr._algorithms.certificate import (
     FEW,
     NORM_ERROR,
-    PEAK_ERROR,
+    PEAK_ERROR_OF_OTHERS,
     SMALLEST,
     TYPICAL_ERROR,
     UNITS_OF_DOUBLE,
     UNITS_OF_SINGLE,
+    bias_of,
     fill_of,
-    has_many_terms,
     is_extreme,
     is_moderate,
     is_tight,
-    recompute,
     refusal,
-    share_on_image,
+    repair,
+    shares_of,
     touched,
 )  # fmt: skip
 from fastcorr._algorithms.definition import definition_of
@@ -56,8 +56,6 @@ __all__ = ["Fft", "seconds", "unsupported"]
 STEP = 2**17
 # Fewer points than this in a tile are one thread's.
 SHARED_POINTS = 2**19
-# Outputs of a repair, where there are more than a few.
-BLOCK = (16, 64)
 
 
 def unsupported(problem):
@@ -73,7 +71,7 @@ class _Cut(NamedTuple):
     kernel_name: str
 
 
-def _phases(taps, stride, dilation):
+def phases_of_taps(taps, stride, dilation):
     """The phases of a stride that hold taps, as (phase, indices of its taps, their places)."""
     place = np.arange(taps) * dilation
     found = [np.flatnonzero(place % stride == phase) for phase in np.unique(place % stride)]
@@ -128,7 +126,7 @@ class Fft:
         self.work = work_dtype(problem)
         self.is_tight = is_tight(problem, self.work)
         phases = (
-            _phases(*axis)
+            phases_of_taps(*axis)
             for axis in zip((problem.KH, problem.KW), problem.stride, problem.dilation, strict=True)
         )
         self.phases = list(product(*phases))
@@ -404,29 +402,21 @@ class Fft:
             return error, error / (UNITS_OF_SINGLE * u)
         if magnitude is None:
             magnitude = (peaks.reshape(self.channels, -1).max(axis=-1) * block.sums[k]).sum()
-        mean = (lengths * block.sums[k]).sum() / math.sqrt(points)
-        error = TYPICAL_ERROR * mean + PEAK_ERROR * min(magnitude, norms)
+        error = TYPICAL_ERROR * norms / math.sqrt(points)
+        error += PEAK_ERROR_OF_OTHERS * min(magnitude, norms)
         error = error * u_work * math.sqrt(levels)
         return error, error / (UNITS_OF_DOUBLE * u)
 
     def _shares(self, call, tile):
-        """By rows and by columns, the share of `needed` that an output needs; see MOST_TERMS."""
-        if not (
-            has_many_terms(self.problem)
-            and self.problem.padding_mode == "constant"
-            and call.fill == 0
-        ):
-            return np.ones(tile.rows), np.ones(tile.columns)
-        return tuple(
-            share_on_image(self.problem, axis, first + np.arange(n))
-            for axis, (first, n) in enumerate(((tile.row, tile.rows), (tile.column, tile.columns)))
-        )
+        corner, size = (tile.row, tile.column), (tile.rows, tile.columns)
+        return shares_of(self.problem, call.fill, corner, size)
 
     def _store(self, call, tile, f, total, error, needed):
         """Transform back and write the outputs; return where they may lack `needed`, or None."""
         columns = call.grid.columns.n
         _transform_columns(fft.ifft, total, call.workers)
-        outputs, bias = tile.outputs(f), self._bias_of(call, f)
+        outputs = tile.outputs(f)
+        bias = None if call.bias is None else bias_of(self.problem, call.bias, f)
         step = max(STEP // columns, 1)
         doubtful = {}
         rows_share, columns_share = self._shares(call, tile)
@@ -451,14 +441,6 @@ class Fft:
             where[first : first + step] = below
         return where
 
-    def _bias_of(self, call, f):
-        if call.bias is None:
-            return None
-        if not self.is_complex:
-            return call.bias.reshape(-1)[f]
-        real, imag = call.bias[f] if self.problem.w_dtype.kind == "c" else call.bias[:, f]
-        return real + 1j * imag
-
     # Certificates and repairs
 
     def _settle(self, call, block, tile, f, doubtful, extreme, energies, peaks, magnitudes):
@@ -466,32 +448,10 @@ class Fft:
         if np.count_nonzero(doubtful) > FEW:
             is_large = self._is_large(call, block, tile, f, energies, peaks, magnitudes)
             doubtful &= ~is_large if extreme is None else ~is_large | extreme
-            if np.count_nonzero(doubtful) > FEW:
-                zero = doubtful & ~self._touched(call, tile, np.bool_)
-                bias = self._bias_of(call, f)
-                tile.outputs(f)[zero] = 0 if bias is None else bias
-                doubtful &= ~zero
-        height, width = (1, 1) if np.count_nonzero(doubtful) <= FEW else BLOCK
-        if height == 1:
-            places = np.argwhere(doubtful).tolist()
-        else:
-            places = [
-                (row, column)
-                for row, column in product(
-                    range(0, tile.rows, height), range(0, tile.columns, width)
-                )
-                if doubtful[row : row + height, column : column + width].any()
-            ]
-
-        def repair(place):
-            row, column = place
-            size = min(height, tile.rows - row), min(width, tile.columns - column)
-            recompute(
-                self.problem, self.margins, call.arrays, tile.image, slice(f, f + 1),
-                (tile.row + row, tile.column + column), size, 1,
-            )  # fmt: skip
-
-        each(repair, places, call.workers)
+        repair(
+            self.problem, self.margins, call.arrays, tile.image, f, (tile.row, tile.column),
+            doubtful, call.workers,
+        )  # fmt: skip
 
     def _touched(self, call, tile, predicate):
         corner, size = (tile.row, tile.column), (tile.rows, tile.columns)

@@ -3,7 +3,7 @@
 """How the transforms of scipy.fft cut the outputs into tiles, and how long they take."""
 
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -62,8 +62,8 @@ class Grid(NamedTuple):
     seconds: float
 
 
-def _axes(problem, axis, zero_fill):
-    """The ways to cut an axis."""
+def axes_of(problem, axis, zero_fill, length_for, counts=COUNTS):
+    """The ways to cut an axis into so many tiles; `length_for` gives the length of a transform."""
     size, n_outputs = ((problem.H, problem.OH), (problem.W, problem.OW))[axis]
     taps = (problem.KH, problem.KW)[axis]
     stride, (before, _) = problem.stride[axis], problem.padding[axis]
@@ -73,9 +73,8 @@ def _axes(problem, axis, zero_fill):
     if zero_fill and problem.padding_mode == "constant":
         first = max(-((stride - 1 - before) // stride), 0)
         last = min(-(-(before + size) // stride), last)
-    real = axis == 1 and problem.dtype.kind != "c"
     cuts = {}
-    for count in COUNTS:
+    for count in counts:
         tile = -(-n_outputs // count)
         if tile in cuts:
             continue
@@ -83,7 +82,7 @@ def _axes(problem, axis, zero_fill):
         for start in {0, min(count - 1, 1) * tile, (count - 1) * tile}:
             lo, hi = (min(max(edge - start, 0), length) for edge in (first, last))
             needed = max(needed, hi, length - lo)
-        cuts[tile] = Axis(fft.next_fast_len(needed, real), tile, count, None)
+        cuts[tile] = Axis(length_for(needed), tile, count, None)
     if problem.padding_mode == "wrap" and stride == 1 and size:
         cuts[0] = Axis(size, min(size, n_outputs), 1, before)
     return list(cuts.values())
@@ -119,7 +118,11 @@ def grid_of(problem, zero_fill):
 @lru_cache(maxsize=512)
 def _grid(problem, zero_fill, work):
     kernels, spectra = problem.F // problem.groups, n_terms_of(problem)
-    axes = [_axes(problem, axis, zero_fill) for axis in (0, 1)]
+    is_real = problem.dtype.kind != "c"
+    axes = [
+        axes_of(problem, axis, zero_fill, partial(fft.next_fast_len, real=axis == 1 and is_real))
+        for axis in (0, 1)
+    ]
     (n1, count1, slow1), (n2, count2, slow2) = (
         np.array([(a.n, a.count, a.n != fft.next_fast_len(a.n)) for a in axis], float).T
         for axis in axes

@@ -17,7 +17,6 @@ computed in double; what `certificate` says of errors holds, with norms over the
 """
 
 import math
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -41,6 +40,7 @@ from fastcorr._algorithms.certificate import (
 )
 from fastcorr._algorithms.definition import definition_of
 from fastcorr._algorithms.fft_tiles_cuts import SPECTRA_BYTES, TILES_BYTES, grid_of
+from fastcorr._algorithms.twiddles import twiddles_of
 from fastcorr._kernels.dispatch import active_isa, compute_dtype, element_code
 
 import_array()
@@ -139,7 +139,7 @@ cdef void backward(const job_t *job, const fc_kernels_t *kernel, const char *spe
 
 
 cdef void transform_weights(const void *job_, Py_ssize_t index, char *scratch) noexcept nogil:
-    """The conjugate spectra of a kernel's channel and phase, and of its magnitudes."""
+    """The spectra of a kernel's channel and phase, and of its magnitudes."""
     cdef const job_t *job = <const job_t *> job_
     cdef Py_ssize_t term = index % job.n_terms, f, ky, kx, y, x, n = job.n1 * job.n2
     cdef Py_ssize_t channel = term // job.n_phases
@@ -162,11 +162,11 @@ cdef void transform_weights(const void *job_, Py_ssize_t index, char *scratch) n
             if x % job.stride_x == phase[1]:
                 plane[y // job.stride_y * job.pitch + x // job.stride_x] = w[ky * job.kw + kx]
     forward(job, plane, NULL, spectrum, <double *> (scratch + job.at_strip), &energy, &largest)
-    conjugate(spectrum, n, job.kernel.lanes, scale)
+    multiply_by(spectrum, n, scale)
     if job.is_certified_in_single:
         forward_single(job, plane, NULL, 1 / job.largest[f], single,
                        <float *> (scratch + job.at_strip))
-        conjugate(single, n, job.single.lanes, scale)
+        multiply_by(single, n, scale)
 
 
 ctypedef fused real_t:
@@ -174,13 +174,11 @@ ctypedef fused real_t:
     double
 
 
-cdef void conjugate(real_t *spectrum, Py_ssize_t n, Py_ssize_t lanes, double scale) noexcept nogil:
-    """Of n numbers, lanes real parts beside lanes imaginary ones; times scale."""
-    cdef Py_ssize_t i, j
-    for i in range(n // lanes):
-        for j in range(lanes):
-            spectrum[2 * i * lanes + j] *= <real_t> scale
-            spectrum[(2 * i + 1) * lanes + j] *= <real_t> -scale
+cdef void multiply_by(real_t *spectrum, Py_ssize_t n, double scale) noexcept nogil:
+    """The n complex numbers of a spectrum, times scale."""
+    cdef Py_ssize_t i
+    for i in range(2 * n):
+        spectrum[i] *= <real_t> scale
 
 
 cdef void stage(const job_t *job, const half_t *t, Py_ssize_t image, Py_ssize_t channel,
@@ -271,7 +269,7 @@ cdef void run_kernel(const job_t *job, const half_t *t, int n_halves, Py_ssize_t
     cdef double *out = <double *> (scratch + job.at_planes)
     cdef float *single = <float *> (scratch + job.at_single)
     cdef unsigned char *doubtful = <unsigned char *> (scratch + job.at_doubtful)
-    cdef double norms = 0, mean = 0, most = 0, length, largest, error, needed, unit = 0, slack = 0
+    cdef double norms = 0, most = 0, length, largest, error, needed, unit = 0, slack = 0
     cdef double bias = 0 if job.bias == NULL else job.bias[output]
     cdef char *y
     cdef int h
@@ -283,7 +281,6 @@ cdef void run_kernel(const job_t *job, const half_t *t, int n_halves, Py_ssize_t
             largest = max(largest, peaks[term])
         length = sqrt(length)
         norms += length * job.norms[output * job.channels + channel]
-        mean += length * job.sums[output * job.channels + channel]
         most += largest * job.sums[output * job.channels + channel]
     if job.is_certified_in_single:
         unit = peak * job.largest[output]
@@ -300,7 +297,8 @@ cdef void run_kernel(const job_t *job, const half_t *t, int n_halves, Py_ssize_t
                         t[h].rows, n, single + (s * 2 * job.n1 + h) * lanes))
         slack = job.norm_error * job.levels * norms * 2.0**-24
         most = min(most, largest * unit + slack)
-        error = job.typical_error * mean / sqrt(<double> points) + job.peak_error * min(most, norms)
+        error = job.typical_error * norms / sqrt(<double> points)
+        error += job.peak_error * min(most, norms)
         error *= sqrt(job.levels) * 2.0**-53
     else:
         error = job.norm_error * job.levels * norms * 2.0**-53
@@ -404,7 +402,7 @@ cdef class FftTiles(Tiled):
             self.n_groups = max(1, min(
                 problem.groups, SPECTRA_BYTES // (self.bytes_of_kernel * job.m)))
         twiddles = [twiddles_of(n) for n in (grid.rows.n, grid.columns.n)]
-        singles = [a.astype(np.float32) for a in twiddles]
+        singles = [twiddles_of(n, np.float32) for n in (grid.rows.n, grid.columns.n)]
         self.arrays = [phases, *twiddles, *singles]
         job.phases = <const Py_ssize_t *> PyArray_DATA(<ndarray> phases)
         job.twiddles1 = <const double *> PyArray_DATA(<ndarray> twiddles[0])
@@ -578,13 +576,3 @@ class Spectra(NamedTuple):
     largest: np.ndarray
     spectra: np.ndarray
     magnitudes: np.ndarray
-
-
-@lru_cache(maxsize=16)
-def twiddles_of(n):
-    """exp(-2 pi i k / n) as pairs, correctly rounded where long double is longer."""
-    pi = np.arctan2(np.longdouble(0), np.longdouble(-1))
-    angle = np.arange(n, dtype=np.longdouble) * (-2 * pi / n)
-    pairs = np.stack([np.cos(angle), np.sin(angle)], axis=-1).astype(np.float64)
-    pairs[np.abs(pairs) < 1e-15] = 0
-    return np.ascontiguousarray(pairs)

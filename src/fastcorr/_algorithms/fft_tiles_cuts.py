@@ -17,13 +17,13 @@ MOST_TERMS = 64  # channels and phases that are summed
 # Seconds of one thread, by hand after calls of 512 and 1024 pixels a side (EPYC 9004, AVX-512,
 # 2026-11), per point and factor 2 of a pair's transform, per point of a product, a window, an
 # output.
-SECONDS_PER_POINT = 0.17e-9
-SECONDS_PER_PRODUCT = 0.4e-9
-SECONDS_PER_WINDOW = 1.0e-9
-SECONDS_PER_OUTPUT = 0.8e-9
+SECONDS_PER_POINT = 0.115e-9
+SECONDS_PER_PRODUCT = 0.27e-9
+SECONDS_PER_WINDOW = 0.65e-9
+SECONDS_PER_OUTPUT = 0.5e-9
 CACHE_POINTS = 2**15  # of a transform that stays in the second-level cache
 CACHE_FACTOR = 1.5  # else
-CERTIFICATE_FACTOR = 3.0  # of double
+CERTIFICATE_FACTOR = 1.8  # of double
 BOXES = 2.0  # outputs of a box around those that are repaired, for each of them
 SECONDS_PER_CALL = 60e-6
 

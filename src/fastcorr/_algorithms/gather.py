@@ -42,6 +42,13 @@ class Stretch(NamedTuple):
             pairs.append((slice(hi, end), self.margins[1][past :: self.step][: end - hi]))
         return [pair for pair in pairs if pair[0].stop > pair[0].start]
 
+    def samples(self):
+        """The index of the sample at each position, -1 where that is the constant or nothing."""
+        found = np.full(self.n, -1, np.intp)
+        for positions, source in self.sources():
+            found[positions] = np.r_[source] if type(source) is slice else source
+        return found
+
 
 def gather(x, rows, columns, fill, out):
     """Copy the padded positions rows x columns of the image x (H, W) into `out`, zero so far."""

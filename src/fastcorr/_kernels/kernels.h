@@ -228,19 +228,30 @@ typedef void (*fc_winograd_guard_fn)(const fc_winograd_bounds_t *bounds, ptrdiff
 /* Fourier transforms of matrices of complex numbers that lie in strips of `lanes` columns, each row of
  * a strip holding `lanes` real parts and as many imaginary ones. fourier.inc says more.
  *
- * One strip down its columns, in place, and back, times n, a power of 2; frequencies come in an order
- * of their own. `twiddles` holds exp(-2 pi i k / n), k < n, as pairs of parts. */
+ * One strip down its columns, in place, and back, times n, a product of factors 2, 3 and 5; frequencies
+ * come in an order of their own. `twiddles` holds exp(-2 pi i k / n), k < n, as pairs of parts. */
 typedef void (*fc_fft_fn)(ptrdiff_t n, const void *twiddles, void *strip);
 
 /* A strip of n rows, a multiple of lanes, into `lanes` rows of strips that lie strip_size apart. */
 typedef void (*fc_fft_transpose_fn)(ptrdiff_t n, const void *strip, void *to, ptrdiff_t strip_size);
+
+/* The transform of n pairs of real rows, a strip whose columns are the pairs, into the first n / 2 + 1
+ * frequencies of 2 * lanes rows, times scale: first those of the real parts. Frequencies come in their
+ * natural order, in strips of `lanes` that lie strip_size apart; order[k] is the place of frequency k in
+ * the transform. */
+typedef void (*fc_fft_untangle_fn)(ptrdiff_t n, const ptrdiff_t *order, double scale,
+                                   const void *strip, void *to, ptrdiff_t strip_size);
+
+/* And back. */
+typedef void (*fc_fft_entangle_fn)(ptrdiff_t n, const ptrdiff_t *order, const void *from,
+                                   ptrdiff_t strip_size, void *strip);
 
 /* A strip from planes of real and of imaginary parts (im may be NULL: zeros); adds the sum of their
  * squares to *energy and raises *largest to the largest of their absolute values. */
 typedef void (*fc_fft_load_fn)(ptrdiff_t n, const void *re, const void *im, ptrdiff_t pitch,
                                void *strip, double *energy, double *largest);
 
-/* out (+)= a * b, rows of strips; out may be a. */
+/* out (+)= a * conj(b), rows of strips; out may be a. */
 typedef void (*fc_fft_multiply_fn)(ptrdiff_t n_rows, const void *a, const void *b, void *out,
                                    int accumulate);
 
@@ -300,6 +311,8 @@ typedef struct {
     fc_fft_transpose_fn fft_transpose;
     fc_fft_load_fn fft_load;
     fc_fft_multiply_fn fft_multiply;
+    fc_fft_untangle_fn fft_untangle;
+    fc_fft_entangle_fn fft_entangle;
     fc_fft_largest_fn fft_largest;
     fc_fft_confirm_fn fft_confirm;
     fc_fft_magnitudes_fn fft_magnitudes;                   /* f64 alone */

@@ -132,6 +132,12 @@ cdef extern from "kernels.h" nogil:
     ctypedef void (*fc_fft_multiply_fn)(
         Py_ssize_t, const void *, const void *, void *, int
     ) noexcept nogil
+    ctypedef void (*fc_fft_untangle_fn)(
+        Py_ssize_t, const Py_ssize_t *, double, const void *, void *, Py_ssize_t
+    ) noexcept nogil
+    ctypedef void (*fc_fft_entangle_fn)(
+        Py_ssize_t, const Py_ssize_t *, const void *, Py_ssize_t, void *
+    ) noexcept nogil
     ctypedef double (*fc_fft_largest_fn)(Py_ssize_t, Py_ssize_t, const void *) noexcept nogil
     ctypedef Py_ssize_t (*fc_fft_confirm_fn)(
         Py_ssize_t, Py_ssize_t, const void *, double, unsigned char *, Py_ssize_t
@@ -179,6 +185,8 @@ cdef extern from "kernels.h" nogil:
         fc_fft_transpose_fn fft_transpose
         fc_fft_load_fn fft_load
         fc_fft_multiply_fn fft_multiply
+        fc_fft_untangle_fn fft_untangle
+        fc_fft_entangle_fn fft_entangle
         fc_fft_largest_fn fft_largest
         fc_fft_confirm_fn fft_confirm
         fc_fft_magnitudes_fn fft_magnitudes
