@@ -5,6 +5,7 @@ Small problems never take transforms by themselves; the fixture `fft_first` make
 them, with all its certificates and repairs.
 """
 
+import math
 import sys
 
 import numpy as np
@@ -14,7 +15,7 @@ from contract import check, check_bits, compare, definition, roundoff
 
 import fastcorr
 from fastcorr import _plan
-from fastcorr._algorithms import fft, fft_grid, fft_large_cuts, fft_tiles_cuts
+from fastcorr._algorithms import certificate, fft, fft_grid, fft_large_cuts, fft_tiles_cuts
 
 OPTIONS = [
     Case((40, 50), (13, 9)),
@@ -241,6 +242,39 @@ def test_doubles_as_long_doubles(monkeypatch, dtype, spoil):
     fft.Fft(problem, *margins).run(x, w, None, y, bytes(32), 2)
     fft_grid.work_dtype.cache_clear()
     compare(y, *definition(x, w, padding="full"), units=64)
+
+
+@pytest.mark.parametrize("size", [(27, 32), (40, 81), (45, 50), (60, 125), (96, 2), (300, 1)])
+@pytest.mark.parametrize("dtype", ["f", "d"])
+def test_transforms_of_every_factor(fft_first, size, dtype):
+    """Around a padding that is the image, transforms are as long as it."""
+    x, w = normal_arrays(Case(size, size), dtype)
+    check(x, w, padding="same", padding_mode="wrap")
+
+
+def test_most_outputs_of_large_kernels_are_certified(monkeypatch):
+    """A quarter of the kernel on the image is enough, as it is in the corners of 'same'."""
+    repaired = []
+    recompute = certificate.recompute
+    monkeypatch.setattr(
+        certificate, "recompute", lambda *a: (repaired.append(math.prod(a[6])), recompute(*a))
+    )
+    rng = np.random.default_rng(0)
+    for k in (63, 127):
+        x, w = rng.standard_normal((200, 200)), rng.standard_normal((k, k))
+        assert fastcorr.explain(x, w, padding="same").method == "fft"
+        fastcorr.corr2d(x, w, padding="same")
+        assert sum(repaired) <= 1024
+
+
+@pytest.mark.parametrize("few", [0, 10**9])
+def test_two_ways_to_confirm(monkeypatch, fft_first, few):
+    """Few outputs one by one, many by |x| * |w| of all."""
+    monkeypatch.setattr(certificate, "FEW_TO_SUM", few)
+    x, w = normal_arrays(Case((90, 80), (60, 70)), "f")
+    x[:30] *= 1e-6
+    x[40, 40] = 1e8
+    check(x, w, padding="full", method="fft", units=64)
 
 
 def test_a_forced_fft_is_what_auto_gives(fft_first):

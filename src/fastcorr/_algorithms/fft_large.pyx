@@ -45,7 +45,7 @@ from fastcorr._algorithms.arrays import nchw
 from fastcorr._algorithms.certificate import (
     LARGEST, NORM_ERROR, SMALLEST, TYPICAL_ERROR, UNITS_OF_DOUBLE, UNITS_OF_SINGLE,
 )
-from fastcorr._algorithms.fft_large_cuts import grid_of, planes_of
+from fastcorr._algorithms.fft_large_cuts import grid_of
 from fastcorr._algorithms.gather import Stretch
 from fastcorr._algorithms.twiddles import order_of, twiddles_of
 from fastcorr._kernels.dispatch import active_isa, element_code
@@ -350,10 +350,12 @@ cdef class FftLarge(Tiled):
     cdef readonly str reason
     cdef list phases                # of rows, of columns: (phase, its taps, their places)
     cdef object pairs
+    cdef dict tables                # of lines, which several threads may change at once
     cdef Py_ssize_t channels, kernels, n_terms
 
     def __init__(self, problem, rows, columns):
         Tiled.__init__(self, problem, rows, columns)
+        self.tables = {}
         self.channels = problem.C // problem.groups
         self.kernels = problem.F // problem.groups
         self.phases = [
@@ -375,10 +377,9 @@ cdef class FftLarge(Tiled):
     def _make_cut(self, int workers):
         cdef Cut cut = Cut.__new__(Cut)
         grid = grid_of(self.problem, True)
-        planes = planes_of(self.problem, grid.rows, grid.columns, True)
         lanes = kernels(FC_COMPUTE_F64).lanes
         strips = -(-(grid.columns.n // 2 + 1) // lanes)
-        total = strips * planes.total * 16 * lanes
+        total = strips * grid.planes.total * 16 * lanes
         cut.workers = workers
         cut.n_tiles = 0
         cut.scratch_bytes = self._scratch(grid, NULL) + total // workers
@@ -406,7 +407,7 @@ cdef class FftLarge(Tiled):
         rows, columns = call.grid.rows, call.grid.columns
         places = list(product(
             range(problem.groups), range(rows.count), range(columns.count),
-            range(0, self.kernels, call.grid.kernels),
+            range(0, self.kernels, call.grid.planes.kernels),
         ))
         for image in range(problem.N):
             if not all(self._tile(call, image, *place, workers) for place in places):
@@ -429,9 +430,9 @@ cdef class FftLarge(Tiled):
 
     def _tables(self, call, row_tile, column_tile):
         """The lines of x and of w along both axes."""
-        key = row_tile, column_tile
-        if key not in call.tables:
-            planes, tables = call.planes, []
+        key = bool(call.fill == 0), row_tile, column_tile
+        if key not in self.tables:
+            planes, tables = call.grid.planes, []
             for axis, (cut, tile) in enumerate(((call.grid.rows, row_tile),
                                                 (call.grid.columns, column_tile))):
                 sizes = (planes.x, planes.w) if axis == 0 else (cut.n, cut.n)
@@ -440,8 +441,8 @@ cdef class FftLarge(Tiled):
                             for phase in self.phases[axis]], sizes[0], axis),
                     _lines([phase[1:] for phase in self.phases[axis]], sizes[1], axis),
                 ))
-            call.tables[key] = tables
-        return call.tables[key]
+            self.tables[key] = tables
+        return self.tables[key]
 
     def _samples(self, call, axis, cut, tile, phase):
         """(samples of the image, their places) that a tile sees in a phase of the stride."""
@@ -463,7 +464,7 @@ cdef class FftLarge(Tiled):
     def _tile(self, call, image, group, row_tile, column_tile, f0, workers):
         """Compute a chunk of kernels in a tile; False where its numbers are not for transforms."""
         cdef job_t job
-        problem, grid, planes = self.problem, call.grid, call.planes
+        problem, grid, planes = self.problem, call.grid, call.grid.planes
         memset(&job, 0, sizeof(job_t))
         corner = row_tile * grid.rows.size, column_tile * grid.columns.size
         size = (min(grid.rows.size, problem.OH - corner[0]),
@@ -531,7 +532,7 @@ cdef class FftLarge(Tiled):
 
     cdef _fill_job(self, job_t *job, call, tile, row_tile, column_tile):
         """What both precisions share."""
-        problem, grid, planes = self.problem, call.grid, call.planes
+        problem, grid, planes = self.problem, call.grid, call.grid.planes
         cdef ndarray x = call.arrays[0], y = call.arrays[3], w = call.arrays[1]
         cdef weights_t strides = weights_of(w, w.ndim, 0)
         cdef image_t image = image_of(x, x.ndim, problem.channels_last, 0)
@@ -660,10 +661,8 @@ class _Call:
         self.arrays = x, w, bias, y, fill
         self.y = nchw(y, problem.channels_last)
         self.fill = certificate.fill_of(problem, fill)
-        self.problem, is_zero = problem, bool(self.fill == 0)
-        self.grid = grid_of(problem, is_zero)
-        self.planes = planes_of(problem, self.grid.rows, self.grid.columns, is_zero)
-        self.tables = {}
+        self.problem = problem
+        self.grid = grid_of(problem, bool(self.fill == 0))
         self.memory = np.empty(0, np.uint8)
 
     def planes_of(self, size):

@@ -56,15 +56,6 @@ def seconds(problem, is_bound=False):
     return time + (repair_seconds(problem) if problem.dtype.char == "d" else 0.0)
 
 
-class Grid(NamedTuple):
-    """The cuts of both axes, and kernels of a group that are served together."""
-
-    rows: fft_grid.Axis
-    columns: fft_grid.Axis
-    kernels: int
-    seconds: float
-
-
 class Planes(NamedTuple):
     """Rows of planes: of a term of x, a term of w, outputs; and the kernels that have room."""
 
@@ -73,6 +64,15 @@ class Planes(NamedTuple):
     y: int
     kernels: int
     total: int  # rows of all
+
+
+class Grid(NamedTuple):
+    """The cuts of both axes, the planes of a tile, and the time of all."""
+
+    rows: fft_grid.Axis
+    columns: fft_grid.Axis
+    planes: Planes
+    seconds: float
 
 
 def grid_of(problem, zero_fill):
@@ -96,7 +96,7 @@ def _grid(problem, zero_fill):
             tiles = problem.groups * rows.count * columns.count
             time = tiles * _seconds(problem, rows, columns, planes)
             if is_bounded not in best or time < best[is_bounded].seconds:
-                best[is_bounded] = Grid(rows, columns, planes.kernels, time)
+                best[is_bounded] = Grid(rows, columns, planes, time)
     grids = sorted(best.values(), key=lambda grid: grid.seconds)
     bounded = best.get(True, grids[0])
     return bounded if bounded.seconds <= BOUND_FACTOR * grids[0].seconds else grids[0]
