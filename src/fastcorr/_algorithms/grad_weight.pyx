@@ -495,6 +495,7 @@ cdef class GradWeight(Tiled):
                       + np.array(layout_x.offset)).astype(np.intp)
         tap_bytes = np.arange(job.n_taps) * job.dw_item
         side_by_side = np.arange(nr) * item
+        dy_places = np.arange(job.m, dtype=np.intp) * job.dy_pitch
         runs = first_run = panel_offset = stacks = np.empty(0, np.intp)
         if job.way == COLUMNS:
             blocks = self._runs(cut, nr, tap_row, tap_column)
@@ -508,12 +509,13 @@ cdef class GradWeight(Tiled):
             stacks = np.array(stacks_of(layout_y), np.intp)
             job.n_stacks = len(stacks)
         cut.arrays = [row_starts, column_starts, tap_row, tap_column, tap_bytes, side_by_side,
-                      runs, first_run, panel_offset, stacks]
+                      dy_places, runs, first_run, panel_offset, stacks]
         job.row_starts = <const Py_ssize_t *> PyArray_DATA(<ndarray> row_starts)
         job.column_starts = <const Py_ssize_t *> PyArray_DATA(<ndarray> column_starts)
         job.tap_row = <const Py_ssize_t *> PyArray_DATA(<ndarray> tap_row)
         job.tap_column = <const Py_ssize_t *> PyArray_DATA(<ndarray> tap_column)
         job.tap_bytes = <const Py_ssize_t *> PyArray_DATA(<ndarray> tap_bytes)
+        job.dy_places = <const Py_ssize_t *> PyArray_DATA(<ndarray> dy_places)
         job.side_by_side = <const Py_ssize_t *> PyArray_DATA(<ndarray> side_by_side)
         job.runs = <const fc_run_t *> PyArray_DATA(<ndarray> runs)
         job.first_run = <const Py_ssize_t *> PyArray_DATA(<ndarray> first_run)

@@ -51,6 +51,7 @@ ctypedef struct job_t:
     const Py_ssize_t *tap_column              # [kx]
     const Py_ssize_t *tap_bytes               # [tap]: its place in a kernel of dw
     const Py_ssize_t *side_by_side            # [channel]: multiples of an element
+    const Py_ssize_t *dy_places               # [row of dy]: its place among those staged, elements
     const fc_run_t *runs                      # COLUMNS: of every block of NR columns
     const Py_ssize_t *first_run
     fc_pack_fn pack
@@ -96,6 +97,13 @@ cdef inline void stage_dy(const job_t *job, const tile_t *t, Py_ssize_t group, P
     if t.rows == 1 or job.dy.h == t.columns * job.dy.w:
         win.n_rows, win.n_columns = 1, per_image
     win.hi = win.pitch = win.n_columns
+    if job.dy_type == job.compute_type and job.m_parts == 1 and job.dy.c == item and (
+            job.dy.h % item == job.dy.w % item == 0):
+        for image in range(t.images):
+            turn_dy(job, &win, job.dy.data + (t.image0 + image) * job.dy.n
+                    + (group * job.m + m0) * item + t.row0 * job.dy.h + t.column0 * job.dy.w,
+                    m1 - m0, scratch + job.at_dy + image * per_image * item)
+        return
     for image in range(t.images):
         n, q = (t.image0 + image) // job.x_parts, (t.image0 + image) % job.x_parts
         for p in range(job.m_parts):
@@ -113,6 +121,19 @@ cdef inline void stage_dy(const job_t *job, const tile_t *t, Py_ssize_t group, P
             if p == 1 and q == 1:
                 for f in range(f1 - f0):
                     negate(dst + f * job.m_parts * job.dy_pitch * item, per_image, item)
+
+
+cdef inline void turn_dy(const job_t *job, const fc_window_t *win, const char *src, Py_ssize_t m,
+                         char *dst) noexcept nogil:
+    """Rows of dy from pixels with channels side by side; writes up to a vector behind the rows."""
+    cdef Py_ssize_t item = job.kernel.item_bytes, lanes = job.kernel.lanes, i, j
+    for i in range(win.n_rows):
+        j = 0
+        while j < win.n_columns:
+            job.kernel.interleave(min(lanes, win.n_columns - j), m,
+                                  src + win.row_bytes[i] + j * job.dy.w, job.dy.w // item,
+                                  dst + (i * win.pitch + j) * item, job.dy_places)
+            j += lanes
 
 
 cdef inline void locate_window(const job_t *job, const tile_t *t, Py_ssize_t ky0,
