@@ -77,10 +77,17 @@ def test_it_is_taken(monkeypatch):
         assert not problems
 
 
-def test_channels_last():
-    for x_shape, w_shape, options in CASES:
-        dy, w = arrays(x_shape, w_shape, **options)
-        last = lambda a: np.ascontiguousarray(np.moveaxis(a, 1, -1))  # noqa: E731
+def last(a):
+    return np.ascontiguousarray(np.moveaxis(a, 1, -1))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_channels_last(isa, dtype):
+    for x_shape, w_shape, options in (
+        *CASES,
+        ((1, 40, 6, 40), (10, 40, 2, 4), {"stride": (2, 4)}),
+    ):
+        dy, w = (np.sign(a) for a in arrays(x_shape, w_shape, dtype, **options))
         shape = x_shape[0], *x_shape[2:], x_shape[1]
         dx = corr2d_grad_input(last(dy), w, shape, channel_axis=-1, **options)
         np.testing.assert_array_equal(dx, last(definition(dy, w, x_shape, **options)))
@@ -111,7 +118,10 @@ def test_transpose_with_a_bias(dtype):
     for ky, kx in itertools.product(range(2), repeat=2):
         taps = np.einsum("ncij,cf->nfij", x.astype("f8"), w[:, :, ky, kx].astype("f8"))
         expected[:, :, ky::3, kx::3] = taps
-    np.testing.assert_array_equal(y, expected + bias[:, None, None])
+    expected += bias[:, None, None]
+    np.testing.assert_array_equal(y, expected)
+    y = corr2d_transpose(last(x), w, bias, stride=3, output_padding=1, channel_axis=-1)
+    np.testing.assert_array_equal(y, last(expected))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

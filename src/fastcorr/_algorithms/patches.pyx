@@ -5,8 +5,10 @@
       stage the rows of dy, all channels
       for panel of NR samples of dy
         for block of the C KH KW taps                 fc_gemm: the sum over the F channels of dy
-        for row of dy in the panel, for (c, ky)
-          write KW neighbours of dx for each sample   fc_store
+        for row of dy in the panel, for group of taps that are neighbours in dx
+          write them for each sample                  fc_store
+
+With channels first these are the KW taps of a (c, ky), with channels last KW C of a ky.
 
 That is a step of at least the kernel's size, as in the first layers of networks that cut an image
 into patches. The phases of the stride (_adjoint.py) would be KH KW matrix products of C rows each,
@@ -18,7 +20,7 @@ import numpy as np
 from libc.string cimport memset
 from numpy cimport PyArray_DATA, import_array, ndarray
 
-from fastcorr._algorithms.operands cimport aligned, image_of, image_t
+from fastcorr._algorithms.operands cimport aligned, image_of, image_t, is_computed_in
 from fastcorr._algorithms.parallel cimport parallel_for, whole_lines
 from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
 from fastcorr._algorithms.window cimport ceil_div
@@ -31,7 +33,7 @@ from fastcorr._kernels.dispatch import active_isa, compute_dtype, element_code, 
 import_array()
 
 MAX_CHANNELS = 8                # more of them fill the products of a phase, too,
-MAX_CHANNELS_OF_PAIRS = 64      # but pairs of neighbours are written faster than single numbers
+MAX_CHANNELS_OF_NEIGHBOURS = 96  # but pairs, and channels side by side, are written much faster
 WINDOW_BYTES = 512 * 1024       # of a tile, with all channels of dy, so that it stays in a cache
 PANEL_BYTES = 256 * 1024        # of the products of a panel
 CYCLES_PER_STORED = 1.0         # number (EPYC 9004, AVX-512, 2026-11)
@@ -44,7 +46,8 @@ def unsupported(problem):
     """None, or why it cannot serve dx of a problem of the operator, whose dtype is that of dx."""
     if not is_kernel_dtype(problem.dtype) or problem.dtype.kind != "f":
         return f"it does not serve {problem.dtype}"
-    most = MAX_CHANNELS_OF_PAIRS if problem.KW == 2 else MAX_CHANNELS
+    has_neighbours = problem.KW == 2 or problem.channels_last
+    most = MAX_CHANNELS_OF_NEIGHBOURS if has_neighbours else MAX_CHANNELS
     if problem.groups > 1 or problem.C > most:
         return f"it serves up to {most} channels of x, in one group"
     for k, stride, dilation, padding in zip(
@@ -65,10 +68,13 @@ ctypedef struct job_t:
     image_t dy
     image_t dx
     int dy_type, dx_type
+    bint has_pixels                     # dy as computed, channels side by side
     const char *w                       # [tap of channel][F], compute type
     const char *bias                    # [tap of channel], compute type, or NULL
-    Py_ssize_t f, kw, oh, ow, stride_y, stride_x
+    Py_ssize_t f, oh, ow, stride_y, stride_x
     Py_ssize_t n_rows, n_blocks         # of the product
+    Py_ssize_t group                    # of its rows: neighbours in dx
+    Py_ssize_t pitch                    # from channel to channel of staged dy
     int nv
     Py_ssize_t tile_rows, n_row_tiles
     const Py_ssize_t *offset            # [F]: places of the channels of dy in a tile
@@ -100,11 +106,22 @@ cdef void run_tile(const void *job_, Py_ssize_t index, char *scratch) noexcept n
 
 cdef void stage_dy(const job_t *job, Py_ssize_t image, Py_ssize_t row0, Py_ssize_t rows,
                    char *scratch) noexcept nogil:
-    """Copy rows of all channels, one after the other."""
+    """Copy rows of all channels, one after the other; writes up to a vector behind them."""
     cdef fc_window_t win
     cdef Py_ssize_t *row_bytes = <Py_ssize_t *> (scratch + job.at_rows)
-    cdef Py_ssize_t i, zero = 0
+    cdef Py_ssize_t item = job.kernel.item_bytes, lanes = job.kernel.lanes, i, j, zero = 0
     cdef char[16] nothing
+    if job.has_pixels:
+        for i in range(rows):
+            j = 0
+            while j < job.ow:
+                job.kernel.interleave(
+                    min(lanes, job.ow - j), job.f,
+                    job.dy.data + image * job.dy.n + (row0 + i) * job.dy.h + j * job.dy.w,
+                    job.dy.w // item, scratch + job.at_window + (i * job.ow + j) * item,
+                    job.offset)
+                j += lanes
+        return
     memset(nothing, 0, sizeof(nothing))
     for i in range(rows):
         row_bytes[i] = i * job.dy.h
@@ -113,7 +130,7 @@ cdef void stage_dy(const job_t *job, Py_ssize_t image, Py_ssize_t row0, Py_ssize
     win.lo, win.hi, win.step_bytes = 0, job.ow, job.dy.w
     job.kernel.stage[job.dy_type](
         &win, job.dy.data + image * job.dy.n + row0 * job.dy.h, job.f, job.dy.c, nothing,
-        scratch + job.at_window, job.tile_rows * job.ow)
+        scratch + job.at_window, job.pitch)
 
 
 cdef void store_panel(const job_t *job, Py_ssize_t image, Py_ssize_t row0, Py_ssize_t panel,
@@ -129,10 +146,10 @@ cdef void store_panel(const job_t *job, Py_ssize_t image, Py_ssize_t row0, Py_ss
         m = 0
         while m < job.n_rows:
             job.kernel.store[job.dx_type](
-                scratch + job.at_products + (m * ld + first - panel) * item, ld, job.kw, count,
+                scratch + job.at_products + (m * ld + first - panel) * item, ld, job.group, count,
                 NULL if job.bias == NULL else job.bias + m * item, dx, job.row_bytes + m,
                 job.stride_x * job.dx.w)
-            m += job.kw
+            m += job.group
         first += count
 
 
@@ -159,9 +176,12 @@ cdef class Patches(Tiled):
         memset(job, 0, sizeof(job_t))
         job.kernel = kernel
         job.dx_type = element_code(problem.dtype)
-        job.f, job.kw, job.oh, job.ow = problem.F, problem.KW, problem.OH, problem.OW
+        job.f, job.oh, job.ow = problem.F, problem.OH, problem.OW
         job.stride_y, job.stride_x = problem.stride
         job.n_rows = problem.C * problem.KH * problem.KW
+        job.group = problem.KW
+        if problem.channels_last:
+            job.group = problem.C * (problem.KW if problem.dilation[1] == 1 else 1)
         most = tuple(kernel.gemm_rows[nv] for nv in range(FC_GEMM_MAX_VECTORS + 1))
         job.nv, job.n_blocks = min(
             block_choices(job.n_rows, most, False),
@@ -180,13 +200,14 @@ cdef class Patches(Tiled):
                           int(cut.n_tiles * rows * cycles_per_row / CYCLES_PER_THREAD) + 1)
         cut.tile_seconds = rows * cycles_per_row / CYCLES_PER_SECOND
 
-        offset = np.arange(job.f, dtype=np.intp) * (rows * job.ow)
+        job.pitch = rows * job.ow + lanes
+        offset = np.arange(job.f, dtype=np.intp) * job.pitch
         cut.arrays = [offset]
         job.offset = <const Py_ssize_t *> PyArray_DATA(<ndarray> offset)
         nr = job.nv * lanes
         job.at_rows, at = at, at + whole_lines(rows * sizeof(Py_ssize_t))
         # Slack: fc_gemm reads whole vectors.
-        job.at_window, at = at, at + whole_lines((job.f * rows * job.ow + nr) * item)
+        job.at_window, at = at, at + whole_lines((job.f * job.pitch + nr) * item)
         job.at_products, at = at, at + whole_lines(job.n_rows * nr * item)
         cut.scratch_bytes = at
         cut.kernel_name = (
@@ -206,18 +227,25 @@ cdef class Patches(Tiled):
         seen = problem.OH * problem.KH, problem.OW * problem.KW
         if seen != (problem.H, problem.W):  # no output sees the others
             dx[...] = 0 if bias is None else bias[:, None, None]
-        w = np.ascontiguousarray(w.transpose(1, 2, 3, 0), compute)
-        job.w = <const char *> PyArray_DATA(w)
-        if bias is not None:
-            bias = np.repeat(bias.astype(compute), problem.KH * problem.KW)
-            job.bias = <const char *> PyArray_DATA(<ndarray> bias)
         dy = aligned(dy)
         job.dy_type = element_code(dy.dtype)
         job.dy, job.dx = image_of(dy, 4, False, 0), image_of(dx, 4, False, 0)
-        row_bytes = (
+        item = job.kernel.item_bytes
+        job.has_pixels = (is_computed_in(dy.dtype, problem, item) and job.dy.c == item
+                          and job.dy.h % item == job.dy.w % item == 0)
+        # [c][ky][kx], or [ky][kx][c] where that is the order in dx.
+        order = (1, 2, 0) if problem.channels_last else (0, 1, 2)
+        w = np.ascontiguousarray(w.transpose(*(axis + 1 for axis in order), 0), compute)
+        job.w = <const char *> PyArray_DATA(w)
+        places = (
             np.arange(problem.C)[:, None, None] * job.dx.c
             + np.arange(problem.KH)[:, None] * (problem.dilation[0] * job.dx.h)
-            + np.arange(problem.KW) * (problem.dilation[1] * job.dx.w)).ravel()
+            + np.arange(problem.KW) * (problem.dilation[1] * job.dx.w))
+        row_bytes = places.transpose(order).ravel()
+        if bias is not None:
+            bias = np.broadcast_to(bias.astype(compute)[:, None, None], places.shape)
+            bias = bias.transpose(order).ravel()
+            job.bias = <const char *> PyArray_DATA(<ndarray> bias)
         job.row_bytes = <const Py_ssize_t *> PyArray_DATA(<ndarray> row_bytes)
         return parallel_for(run_tile, &job, cut.n_tiles, cut.workers, cut.scratch_bytes,
                             cut.tile_seconds)
