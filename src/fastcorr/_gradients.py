@@ -448,7 +448,8 @@ class _Gradients:
                 for block in blocks
             ]
             sums = sums[0] if len(sums) == 1 else np.concatenate(sums)
-            db = np.ascontiguousarray(sums.T).sum(axis=1).astype(dy.dtype, copy=False)
+            db = sums[0] if len(sums) == 1 else np.ascontiguousarray(sums.T).sum(axis=1)
+            db = db.astype(dy.dtype, copy=False)
         return db if len(problem.w_shape) == 4 else db.reshape(())
 
 
@@ -473,6 +474,7 @@ class _WeightGradient:
                 y_shape=(problem.N, problem.F, problem.OH, problem.OW),
             )  # fmt: skip
             margins = margins_of(problem)
+            self._zero = compute_bytes(self._problem, 0)
             self._compiled = GradWeight(self._problem, *margins)
             if is_better(problem, self._compiled):
                 self._compiled = DepthwiseGrad(self._problem, *margins)
@@ -489,7 +491,9 @@ class _WeightGradient:
         problem = self._problem
         if self._compiled is not None:
             result = dw if dw.flags.c_contiguous else np.empty(dw.shape, dw.dtype)
-            fill = compute_bytes(problem, cast_padding_value(padding_value, problem.x_dtype))
+            fill = self._zero
+            if not (type(padding_value) is int and padding_value == 0):
+                fill = compute_bytes(problem, cast_padding_value(padding_value, problem.x_dtype))
             self._compiled.run(dy, x, result, fill, resolve_workers(workers))
             if result is not dw:
                 dw[...] = result
