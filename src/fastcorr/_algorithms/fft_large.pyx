@@ -254,7 +254,8 @@ cdef void finish_rows(const void *job_, Py_ssize_t index, char *scratch) noexcep
     cdef const job_t *job = <const job_t *> job_
     cdef Py_ssize_t lanes = job.own.lanes, item = job.own.item_bytes, size = 2 * lanes
     cdef Py_ssize_t n_blocks = job.y_rows // size, at = job.blocks[index], f = at // n_blocks
-    cdef Py_ssize_t row0 = at % n_blocks * size, row, c, n, n_rows, half, i
+    cdef Py_ssize_t row0 = at % n_blocks * size, row, c, n, n_rows, half, pair, k
+    cdef Py_ssize_t whole = lanes * size * item     # a square, of both parts
     cdef char *strip = scratch + job.at_strip
     cdef char *square = scratch + job.at_block
     cdef char *part
@@ -263,21 +264,27 @@ cdef void finish_rows(const void *job_, Py_ssize_t index, char *scratch) noexcep
     job.own.fft_entangle(job.n2, job.order, plane_row(job, 0, job.y_first + f * job.y_step + row0),
                          job.strip_rows * size, strip)
     job.own.fft_inverse(job.n2, job.twiddles2, strip)
-    for i in range((job.columns + lanes - 1) // lanes):
-        c = i * lanes
-        job.own.fft_transpose(lanes, strip + c * size * item, square, 0)
-        n = min(lanes, job.columns - c)
+    # Two squares at a time: rows of y that lie 4096 bytes apart share a set of the first cache,
+    # which must not lose half a line before it gets the other half.
+    for pair in range((job.columns + 2 * lanes - 1) // (2 * lanes)):
+        for k in range(2):
+            c = (2 * pair + k) * lanes
+            if c < job.columns:
+                job.own.fft_transpose(lanes, strip + c * size * item, square + k * whole, 0)
         for half in range(2):
             row = row0 + half * lanes
             n_rows = min(lanes, job.rows - row)
-            if n_rows <= 0:
-                break
-            part = square + half * lanes * item
-            if job.is_magnitude:
-                largest = max(largest, job.own.fft_largest(n_rows, n, part))
-                any |= confirm(job, f, row, c, n_rows, n, part)
-            else:
-                any |= store(job, f, row, c, n_rows, n, part, square + 2 * size * lanes * item)
+            for k in range(2):
+                c = (2 * pair + k) * lanes
+                n = min(lanes, job.columns - c)
+                if n_rows <= 0 or n <= 0:
+                    break
+                part = square + k * whole + half * lanes * item
+                if job.is_magnitude:
+                    largest = max(largest, job.own.fft_largest(n_rows, n, part))
+                    any |= confirm(job, f, row, c, n_rows, n, part)
+                else:
+                    any |= store(job, f, row, c, n_rows, n, part, square + 2 * whole)
     job.largest[at] = largest
     job.any[at] = any
 
@@ -391,7 +398,7 @@ cdef class FftLarge(Tiled):
         cdef Py_ssize_t at = 0, columns, window, strip, block, longest
         columns, at = at, at + whole_lines(grid.columns.n * sizeof(Py_ssize_t))
         window, at = at, at + whole_lines(32 * (CHUNK + 16) * sizeof(double))
-        block, at = at, at + whole_lines(3 * 16 * 16 * 8)
+        block, at = at, at + whole_lines(2 * 16 * 32 * 4 + 16 * 16)
         strip = at
         longest = (2 + self.n_terms + (self.n_terms > SUMS)) * grid.rows.n
         at += whole_lines(max(longest, grid.columns.n + 16) * 128)
@@ -558,7 +565,7 @@ cdef class FftLarge(Tiled):
         job.w.type = element_code(w.dtype)
         job.x.n_planes, job.w.n_planes = self.n_terms, self.n_terms * tile.n_f
         job.x.n_rows, job.w.n_rows, job.y_rows = planes.x, planes.w, planes.y
-        job.strip_rows = planes.total
+        job.strip_rows = planes.total + 1       # strips must not share cache sets
         job.x.first, job.x.step, job.w.first = 0, 0, self.n_terms * planes.x
         job.w.step = job.y_step = max(self.n_terms * planes.w, planes.y)
         job.y_first = 0 if planes.kernels == 1 else job.w.first
