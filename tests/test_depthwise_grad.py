@@ -29,6 +29,8 @@ CASES = [
     depthwise(1, 20, 24, 25, 3, 2, stride=(1, 3), dilation=(2, 3), padding=4),
     depthwise(3, 16, 60, 61, 3, 3, padding=((2, 0), (0, 3))),
     depthwise(1, 8, 3, 2500, 3, 3, padding=1),
+    # Tiles of unequal width that see all of x.
+    depthwise(1, 8, 4, 30, 1, 3, padding=((0, 0), (242, 243)), dilation=(1, 220)),
 ]  # fmt: skip
 
 

@@ -69,6 +69,8 @@ def test_many_tiles(channel_axis):
     for shape in ((1, 9, 70, 75), (1, 8, 6, 3000), (3, 100, 15, 14)):
         check(shape, (3, 3), stride=2, padding=1, channel_axis=channel_axis)
     check((1, 8, 9, 1500), (3, 3), stride=(1, 5), channel_axis=channel_axis)
+    # Tiles of unequal width that see all of dy.
+    check((1, 8, 6, 1300), (1, 3), stride=2, dilation=(1, 600), channel_axis=channel_axis)
 
 
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "byte_swapped"])

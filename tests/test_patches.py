@@ -93,6 +93,23 @@ def test_channels_last(isa, dtype):
         np.testing.assert_array_equal(dx, last(definition(dy, w, x_shape, **options)))
 
 
+def test_equal_for_any_number_of_workers(isa):
+    """And for an image alone as in a batch."""
+    rng = np.random.default_rng(0)
+    for x_shape, w_shape, options in (
+        ((3, 3, 90, 89), (600, 3, 4, 4), {"stride": 4}),
+        ((3, 40, 37, 50), (70, 40, 2, 2), {"stride": 2}),
+    ):
+        dy, w = arrays(x_shape, w_shape, **options)
+        dy, w = (rng.standard_normal(a.shape, np.float32) for a in (dy, w))
+        one = corr2d_grad_input(dy, w, x_shape, workers=1, **options)
+        for workers in (2, 3, 7, 64):
+            dx = corr2d_grad_input(dy, w, x_shape, workers=workers, **options)
+            assert dx.tobytes() == one.tobytes(), workers
+        alone = corr2d_grad_input(dy[1], w, x_shape[1:], **options)
+        assert alone.tobytes() == one[1].tobytes()
+
+
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "byte_swapped"])
 def test_layouts(layout):
     change = LAYOUTS[layout]

@@ -31,15 +31,17 @@ Coming back, from y to x::
     corr2d_backward          _gradients.py   the sums over images, and over x times dy
     corr2d_transpose         _operator.py
       -> Problem             _adjoint_problem.py
-      -> Adjoint             _adjoint.py     one Plan of the above for each phase of the stride
+      -> Adjoint             _adjoint.py     one Plan of the above for each phase of the stride, or
+                                             one algorithm for all of them
 
 Beside it: `_scipy_api` (SciPy's names, modes and boundaries for the same way), `nn` (a layer of
 weights and their gradients), `_padding` (modes as index maps), `_shapes` and `_receptive_field`
 (arithmetic of sizes), `_typing` (what signatures take), `_workers` (how many threads),
 `_algorithms/parallel.pyx` (the only parallel loop, and Ctrl-C), `_algorithms/tiled.pyx` (what
-algorithms on tiles share), `_algorithms/layout.py` (an axis in a window), `_kernels/dispatch.pyx`
-(which instruction set), `_costs` (how long the definition takes), `_config` and `__main__` (what
-this machine has, and whether it works).
+algorithms on tiles share), `_algorithms/layout.py` (an axis in a window), `_algorithms/pixels.pxd`
+(windows for vectors along the channels), `_kernels/dispatch.pyx` (which instruction set), `_costs`
+(how long the definition takes), `_config` and `__main__` (what this machine has, and whether it
+works).
 
 What every layer keeps
 ----------------------

@@ -121,7 +121,7 @@ cdef void run_tile(const job_t *job, Py_ssize_t index, Py_ssize_t chunk, Py_ssiz
     dy.image = x.image = index // job.n_row_tiles
     x.row0, x.column0 = dy.row0 * job.stride_y, dy.column0 * job.stride_x
     x.n_rows = job.window_rows - (job.tile_rows - dy.n_rows) * job.stride_y
-    x.n_columns = job.window_columns - (job.tile_columns - dy.n_columns) * job.stride_x
+    x.n_columns = job.window_columns  # in narrower tiles, too: `pixel` counts on it
     find_window(&job.x, &x, scratch)
     find_window(&job.dy, &dy, scratch)
     s.n_rows, s.n_columns, s.kh, s.kw = dy.n_rows, dy.n_columns, job.kh, job.kw

@@ -99,7 +99,7 @@ cdef void run_tile(const void *job_, Py_ssize_t index, char *scratch) noexcept n
     t.window.row0 = t.row0 // job.rows.stride + job.rows.first
     t.window.column0 = t.column0 // job.columns.stride + job.columns.first
     t.window.n_rows = window_of(&job.rows, t.rows)
-    t.window.n_columns = window_of(&job.columns, t.columns)
+    t.window.n_columns = window_of(&job.columns, job.tile_columns)  # `pixel` counts on it
     find_window(&job.dy, &t.window, scratch)
     for block in range(block0, min(block0 + job.tile_blocks, job.n_blocks)):
         t.window.c0, t.window.is_first = block * lanes, block == block0
