@@ -22,7 +22,6 @@ or too large or small to be squared, is left to `fft`.
 import math
 from dataclasses import replace
 from itertools import product
-from typing import NamedTuple
 
 import numpy as np
 
@@ -46,7 +45,7 @@ from fastcorr._algorithms.certificate import (
     LARGEST, NORM_ERROR, SMALLEST, TYPICAL_ERROR, UNITS_OF_DOUBLE, UNITS_OF_SINGLE,
 )
 from fastcorr._algorithms.fft_large_cuts import grid_of
-from fastcorr._algorithms.gather import Stretch
+from fastcorr._algorithms.lines import NOTHING as _NOTHING, tables_of
 from fastcorr._algorithms.twiddles import order_of, twiddles_of
 from fastcorr._kernels.dispatch import active_isa, element_code
 
@@ -55,8 +54,8 @@ import_array()
 cdef enum:
     SUMS = 8            # terms of a sum in one accumulator
     CHUNK = 256         # columns that are staged at once
-    NOTHING = 0x40000000  # the step of a run of columns that are the constant
-MOST_RUNS = 16          # of columns with one step, that are staged run by run
+
+cdef Py_ssize_t NOTHING = _NOTHING
 
 
 # The rows of x, or of w, that are transformed: planes of n_rows each, for each term of a kernel.
@@ -72,7 +71,7 @@ ctypedef struct source_t:
     const Py_ssize_t *places        # [row phase][n_rows] in the transform
     const Py_ssize_t *counts        # [row phase]
     const Py_ssize_t *columns       # [column phase][n2] of the image, or -1
-    const Py_ssize_t *runs          # [column phase][n_runs][end, step], see _runs
+    const Py_ssize_t *runs          # [column phase][n_runs][end, step], see lines.py
     Py_ssize_t n_runs
     double scale                    # of magnitudes
     double unit                     # of spectra
@@ -342,15 +341,6 @@ cdef class Cut(TiledCut):
     """The memory of that many threads."""
 
 
-class _Axis(NamedTuple):
-    """Lines of an axis by phase, as source_t has them; places and counts are for rows alone."""
-
-    lines: np.ndarray
-    places: np.ndarray
-    counts: np.ndarray
-    runs: np.ndarray
-
-
 cdef class FftLarge(Tiled):
     """The algorithm for one problem: see tiled.Tiled for the meaning of the arguments."""
 
@@ -439,34 +429,10 @@ cdef class FftLarge(Tiled):
         """The lines of x and of w along both axes."""
         key = bool(call.fill == 0), row_tile, column_tile
         if key not in self.tables:
-            planes, tables = call.grid.planes, []
-            for axis, (cut, tile) in enumerate(((call.grid.rows, row_tile),
-                                                (call.grid.columns, column_tile))):
-                sizes = (planes.x, planes.w) if axis == 0 else (cut.n, cut.n)
-                tables.append((
-                    _lines([self._samples(call, axis, cut, tile, phase[0])
-                            for phase in self.phases[axis]], sizes[0], axis),
-                    _lines([phase[1:] for phase in self.phases[axis]], sizes[1], axis),
-                ))
-            self.tables[key] = tables
+            self.tables[key] = tables_of(
+                self.problem, (self.rows, self.columns), call.grid, self.phases, call.fill,
+                (row_tile, column_tile))
         return self.tables[key]
-
-    def _samples(self, call, axis, cut, tile, phase):
-        """(samples of the image, their places) that a tile sees in a phase of the stride."""
-        problem = self.problem
-        stride = problem.stride[axis]
-        reach = ((problem.KH, problem.KW)[axis] - 1) * problem.dilation[axis] // stride
-        size, n_outputs = ((problem.H, problem.OH), (problem.W, problem.OW))[axis]
-        if cut.before is not None:  # a whole period
-            start, n = 0, cut.n
-        else:
-            first = tile * cut.size
-            start = first * stride + phase
-            n = min(min(cut.size, n_outputs - first) + reach, cut.n)
-        stretch = Stretch(start, stride, n, *problem.padding[axis], size,
-                          (self.rows, self.columns)[axis])
-        lo, hi = stretch.content(call.fill)
-        return stretch.part(lo, hi).samples(), np.arange(lo, hi)
 
     def _tile(self, call, image, group, row_tile, column_tile, f0, workers):
         """Compute a chunk of kernels in a tile; False where its numbers are not for transforms."""
@@ -648,10 +614,10 @@ cdef class FftLarge(Tiled):
 
 
 cdef set_lines(source_t *source, rows, columns):
-    source.rows = <const Py_ssize_t *> PyArray_DATA(<ndarray> rows.lines)
+    source.rows = <const Py_ssize_t *> PyArray_DATA(<ndarray> rows.sources)
     source.places = <const Py_ssize_t *> PyArray_DATA(<ndarray> rows.places)
     source.counts = <const Py_ssize_t *> PyArray_DATA(<ndarray> rows.counts)
-    source.columns = <const Py_ssize_t *> PyArray_DATA(<ndarray> columns.lines)
+    source.columns = <const Py_ssize_t *> PyArray_DATA(<ndarray> columns.sources)
     source.runs = <const Py_ssize_t *> PyArray_DATA(<ndarray> columns.runs)
     source.n_runs = columns.runs.shape[1]
 
@@ -699,35 +665,3 @@ def _flagged(flags, found, n_rows):
         for row, column in np.argwhere(flags[k, block * size : (block + 1) * size]).tolist():
             places.append((k, block * size + row, column))
     return places
-
-
-def _lines(phases, size, axis):
-    """The _Axis of (sources, places) by phase: lists of rows, a table of all places of columns."""
-    lines, where = np.full((2, len(phases), size), -1, np.intp)
-    for i, (sources, places) in enumerate(phases):
-        if axis == 0:
-            lines[i, : len(sources)], where[i, : len(places)] = sources, places
-        else:
-            lines[i, places] = sources
-    runs = [_runs(row) for row in lines]
-    for run in runs:
-        run += [(size, 0)] * (max(map(len, runs)) - len(run))
-    return _Axis(lines, where, np.array([len(p) for _, p in phases], np.intp),
-                 np.array(runs, np.intp))
-
-
-def _runs(sources):
-    """Pairs (end, step) of runs of sources with one step; NOTHING, or 0 for no pattern."""
-    steps, is_nothing = np.diff(sources), sources < 0
-    steps[is_nothing[1:] | is_nothing[:-1]] = 0
-    steps[is_nothing[1:] & is_nothing[:-1]] = NOTHING
-    ends = [*(np.flatnonzero(np.diff(steps)) + 1).tolist(), len(sources) - 1]
-    if len(ends) > MOST_RUNS:
-        return [(len(sources), 0)]
-    runs, first = [], 0
-    for end in ends:
-        # A run holds the source at its end, too; without a pattern, that is the next run's.
-        step = int(steps[first]) if len(steps) else 0
-        runs.append((end + 1 if step or end == len(sources) - 1 else end, step))
-        first = end
-    return runs
