@@ -91,6 +91,7 @@ ctypedef struct job_t:
     axis_t columns
     axis_t single_columns               # with a stride of 1, for the split
     bint direct_weights, direct_stores, constant_margins, split
+    bint in_place                       # large enough tiles read x where it lies
     # pieces of the kernel
     Py_ssize_t piece_kh, piece_kw, n_pieces_y, n_pieces_x, n_sums
     # tiles
@@ -106,11 +107,14 @@ ctypedef struct job_t:
 
 ctypedef struct tile_t:
     Py_ssize_t image, row0, column0, rows, columns
+    bint in_place
+    Py_ssize_t pitch                    # of the window, or of x
 
 
 # Some rows of the tile, and some taps of one kernel.
 ctypedef struct piece_t:
     Py_ssize_t row0, rows
+    const char *window                  # from the tile's first row on
     const char *w
     Py_ssize_t ky0, nky, kx0, nkx
     const char *bias
@@ -271,8 +275,8 @@ cdef void correlate_rows(const job_t *job, const tile_t *t, const piece_t *piece
     cdef Py_ssize_t item = job.kernel.item_bytes, lanes = job.kernel.lanes
     cdef Py_ssize_t n_vectors = ceil_div(t.columns, lanes), most = job.kernel.stencil_vectors
     cdef Py_ssize_t done = 0, left, n_across, nv, last, ldc, block
-    cdef const char *window = scratch + job.at_window + (
-        row * job.stride_y + piece.ky0 * job.dilation_y) * job.pitch * item
+    cdef const char *window = piece.window + (
+        row * job.stride_y + piece.ky0 * job.dilation_y) * t.pitch * item
     cdef char *c
     cdef bint straight = y != NULL and are_whole and t.columns >= lanes
     if n_down == 0:
@@ -296,7 +300,7 @@ cdef void correlate_rows(const job_t *job, const tile_t *t, const piece_t *piece
         if straight and n_across * nv == left:
             last += t.columns - n_vectors * lanes
         stencil[nv](
-            n_down, n_across, last, window + done * lanes * item, job.pitch * job.dilation_y,
+            n_down, n_across, last, window + done * lanes * item, t.pitch * job.dilation_y,
             piece.nky, piece.nkx, job.column + piece.kx0,
             piece.w + (piece.ky0 * job.kw + piece.kx0) * item, job.kw,
             piece.bias if straight else NULL, c + done * lanes * item, ldc, piece.accumulate)
@@ -344,7 +348,12 @@ cdef void run_tile(const void *job_, Py_ssize_t index, char *scratch) noexcept n
     index //= job.n_row_tiles
     group0 = index % job.n_group_tiles * job.tile_groups
     t.image = index // job.n_group_tiles
-    find_window(job, &t, scratch)
+    # Blocks that end with the tile read nothing beyond it.
+    t.in_place = (job.in_place and t.columns >= job.kernel.lanes
+                  and t.rows >= FC_STENCIL_ROWS * job.dilation_y)
+    t.pitch = job.x.h // job.kernel.item_bytes if t.in_place else job.pitch
+    if not t.in_place:
+        find_window(job, &t, scratch)
     for group in range(group0, min(group0 + job.tile_groups, job.groups)):
         run_group(job, &t, group, group == group0, scratch)
 
@@ -352,6 +361,7 @@ cdef void run_tile(const void *job_, Py_ssize_t index, char *scratch) noexcept n
 cdef void run_group(const job_t *job, const tile_t *t, Py_ssize_t group, bint is_first,
                     char *scratch) noexcept nogil:
     cdef Py_ssize_t n_terms = job.channels * job.x_parts, n_chunks, chunk, term, m, staged, end
+    cdef Py_ssize_t channel
     cdef piece_t piece
     cdef const char *weights[2 * 2]
     cdef int part
@@ -366,8 +376,14 @@ cdef void run_group(const job_t *job, const tile_t *t, Py_ssize_t group, bint is
             piece.rows = t.rows - piece.row0 if chunk == n_chunks - 1 else job.chunk_rows
             end = ((piece.row0 + piece.rows - 1) * job.stride_y
                    + (job.kh - 1) * job.dilation_y + 1)
-            stage_rows(job, t, group * job.channels + term // job.x_parts, part, staged, end,
-                       is_first and term == 0 or job.x_parts == 2, scratch)
+            channel = group * job.channels + term // job.x_parts
+            if t.in_place:
+                piece.window = (job.x.data + t.image * job.x.n + channel * job.x.c
+                                + t.row0 * job.x.h + t.column0 * job.x.w)
+            else:
+                piece.window = scratch + job.at_window
+                stage_rows(job, t, channel, part, staged, end,
+                           is_first and term == 0 or job.x_parts == 2, scratch)
             staged = end
             for m in range(job.m):
                 if job.w_parts < job.y_parts and m % 2 != part:
@@ -442,7 +458,7 @@ cdef class Stencil(Tiled):
     """The algorithm for one problem: see tiled.Tiled for the meaning of the arguments."""
 
     cdef job_t base
-    cdef bint loads_as_computed, weights_as_computed, stores_as_computed
+    cdef bint loads_as_computed, weights_as_computed, stores_as_computed, may_stay
 
     def __init__(self, problem, rows, columns):
         cdef job_t *job = &self.base
@@ -455,6 +471,8 @@ cdef class Stencil(Tiled):
         self.loads_as_computed = is_computed_in(problem.x_dtype, problem, item)
         self.weights_as_computed = is_computed_in(problem.w_dtype, problem, item)
         self.stores_as_computed = is_computed_in(problem.dtype, problem, item)
+        self.may_stay = (self.loads_as_computed and problem.stride == (1, 1)
+                         and not any(problem.padding[0] + problem.padding[1]))
         job.x_parts, job.w_parts, job.y_parts = (
             1 + (dtype.kind == "c") for dtype in (problem.x_dtype, problem.w_dtype, problem.dtype))
         job.groups = problem.groups
@@ -574,5 +592,9 @@ cdef class Stencil(Tiled):
         job.direct_stores = (
             self.stores_as_computed and job.n_sums == 1
             and job.y.w == item and job.y.h % item == 0)
+        # Rows that meet in one set of the first-level cache lie better in a window.
+        job.in_place = (
+            self.may_stay and job.direct_stores and job.n_column_planes == 1 and job.x.w == item
+            and job.x.h % item == 0 and 256 <= job.x.h % 4096 <= 3840)
         return parallel_for(run_tile, &job, cut.n_tiles, cut.workers, cut.scratch_bytes,
                             cut.tile_seconds)
