@@ -62,7 +62,8 @@ def gemm(problem, is_bound=False):
         _blocks(m, oh * -(-ow // lanes)) * k,  # row by row
         (_blocks(m, packed) + 2 * packed + 4 * (oh + packed / 2)) * k,
     )
-    cycles += channels * rows * planes * (20 + 8 * columns / lanes) + 4 * m * packed
+    row = (20 if planes == 1 else 50) + 8 * columns / lanes
+    cycles += channels * rows * planes * row + 4 * m * packed
     images = problem.N * problem.groups * _parts(problem)
     return (images * (cycles + 1500) + 4000) / CYCLES_PER_SECOND
 
@@ -88,7 +89,8 @@ def filterwise(problem, is_bound=False):
     is_padded = any(problem.padding[0]) or any(problem.padding[1])
     vectors = -(-m // lanes)
     calls = -(-ow // GEMM_ROWS[1]) * -(-vectors // 2)  # for a row of outputs
-    outputs = ow * min(vectors, 2) / -(-ow // GEMM_ROWS[1])  # vectors in registers
+    width = 0.5 if 2 * m <= lanes else min(vectors, 2)
+    outputs = ow * width / -(-ow // GEMM_ROWS[1])  # vectors in registers
     k = channels * taps
     met = k
     if is_padded and problem.padding_mode == "constant":

@@ -205,6 +205,39 @@ static void test_gemm(const fc_kernels_t *kernels, fc_type_t type) {
     }
 }
 
+static void test_gemm_into(const fc_kernels_t *kernels, fc_type_t type) {
+    static const ptrdiff_t terms[] = {1, 5, FC_K_BLOCK + 1};
+    for (int nv = 1; nv <= FC_GEMM_MAX_VECTORS; nv++) {
+        for (int mr = 1; mr <= kernels->gemm_rows[nv]; mr++) {
+            for (int t = 0; t < 2 * COUNT(terms); t++) {
+                const ptrdiff_t k = terms[t / 2], nr = nv * kernels->lanes;
+                const ptrdiff_t last = t % 2 ? kernels->lanes : 1 + random_below(kernels->lanes);
+                const ptrdiff_t n = nr - kernels->lanes + last, ldc = n + 3;
+                array_t a = new_array(type, mr * k), b = new_array(type, 50 + nr);
+                array_t bias = new_array(type, mr);
+                ptrdiff_t *offset = malloc((size_t)k * sizeof *offset);
+                for (ptrdiff_t i = 0; i < k; i++) offset[i] = i == 0 ? 50 : random_below(51);
+                for (int accumulate = 0; accumulate <= 1; accumulate++) {
+                    array_t c = new_array(type, (mr - 1) * ldc + n), expected = copy_of(c);
+                    for (ptrdiff_t i = 0; i < mr * n; i++) {
+                        number_t sum = start(c, i / n * ldc + i % n, accumulate);
+                        for (ptrdiff_t kk = 0; kk < k; kk++)
+                            multiply_add(&sum, a, i / n * k + kk, b, offset[kk] + i % n);
+                        if (mr % 2) add_number(&sum, bias, i / n);
+                        set(expected, i / n * ldc + i % n, sum);
+                    }
+                    kernels->gemm_into[nv][mr](k, a.data, k, b.data, offset, c.data, ldc, last,
+                                               mr % 2 ? bias.data : NULL, accumulate);
+                    report(same(c, expected), "%s gemm_into %dx%d k=%d last=%d accumulate=%d",
+                           kernels->name, mr, (int)nr, (int)k, (int)last, accumulate);
+                    release(c), release(expected);
+                }
+                release(a), release(b), release(bias), free(offset);
+            }
+        }
+    }
+}
+
 static void test_dot(const fc_kernels_t *kernels, fc_type_t type) {
     static const ptrdiff_t terms[] = {1, 3, 15, 16, 17, 64, 200};
     for (int n = 1; n <= FC_DOT_MAX_PIXELS; n++) {
@@ -236,10 +269,16 @@ static void test_dot(const fc_kernels_t *kernels, fc_type_t type) {
 
 static void test_filterwise(const fc_kernels_t *kernels, fc_type_t type) {
     static const ptrdiff_t terms[] = {0, 1, 2, FC_K_BLOCK - 1, FC_K_BLOCK, FC_K_BLOCK + 1, 5 * FC_K_BLOCK};
-    for (int nv = 1; nv <= FC_FILTERWISE_MAX_VECTORS; nv++) {
-        for (ptrdiff_t p = 1; p <= kernels->gemm_rows[nv]; p++) {
+    for (int nv = 0; nv <= FC_FILTERWISE_MAX_VECTORS; nv++) {
+        for (ptrdiff_t p = 1; p <= kernels->gemm_rows[nv > 0 ? nv : 1]; p++) {
+            if (!kernels->filterwise[nv][p]) {
+                report(nv == 0 && kernels->item_bytes * kernels->lanes < 32, "%s filterwise %dx%d",
+                       kernels->name, (int)p, nv);
+                continue;
+            }
             for (int t = 0; t < COUNT(terms); t++) {
-                const ptrdiff_t k = terms[t], nr = nv * kernels->lanes, step = 1 + random_below(4);
+                const ptrdiff_t nr = nv > 0 ? nv * kernels->lanes : kernels->lanes / 2;
+                const ptrdiff_t k = terms[t], step = 1 + random_below(4);
                 ptrdiff_t *offset = malloc((size_t)(k + 1) * sizeof *offset);
                 for (ptrdiff_t kk = 0; kk < k; kk++) offset[kk] = kk == 0 ? 30 : random_below(31);
                 array_t x = new_array(type, (p - 1) * step + 31), w = new_array(type, k * nr);
@@ -872,6 +911,7 @@ int main(void) {
         double sink[64] = {0};
         report(kernels->item_bytes == type_bytes[type], "%s items", kernels->name);
         test_gemm(kernels, type);
+        test_gemm_into(kernels, type);
         test_dot(kernels, type);
         test_filterwise(kernels, type);
         test_is_finite(kernels, type);

@@ -92,8 +92,8 @@ ctypedef struct job_t:
     bint may_skip                       # rows of taps that meet padding: it is zero
     bint dense_y                        # rows follow each other without a gap
     Py_ssize_t chunk_channels, n_chunks
-    int nv, most_pixels
-    Py_ssize_t n_blocks
+    int nv, most_pixels                 # vectors of a block of output channels; 0: half of one
+    Py_ssize_t nr, n_blocks             # its output channels; such blocks in a group
     Py_ssize_t tile_images, tile_rows, tile_blocks
     Py_ssize_t n_image_tiles, n_row_tiles, n_block_tiles
     Py_ssize_t window_rows, window_columns, channel_size
@@ -114,13 +114,13 @@ ctypedef struct tile_t:
 cdef void turn_weights(const job_t *job, tile_t *t, char *scratch) noexcept nogil:
     """Copy the chunk of w as [block][k][nr], and see whether rows of taps may be left out."""
     cdef Py_ssize_t lanes = job.kernel.lanes, item = job.kernel.item_bytes
-    cdef Py_ssize_t nr = job.nv * lanes, kc = t.nc * job.kh * job.kw
-    cdef Py_ssize_t block, v, m, n
+    cdef Py_ssize_t nr = job.nr, kc = t.nc * job.kh * job.kw
+    cdef Py_ssize_t block, v, m, n, i
     cdef const Py_ssize_t *place = job.place[t.is_last]
     cdef const char *src
     cdef char *dst
     for block in range(t.blocks):
-        for v in range(job.nv):
+        for v in range(max(job.nv, 1)):
             m = (t.block0 + block) * nr + v * lanes
             n = max(min(lanes, job.m - m), 0)
             src = job.w.data + (t.group * job.m + m) * job.w.f + t.c0 * job.w.c
@@ -129,6 +129,10 @@ cdef void turn_weights(const job_t *job, tile_t *t, char *scratch) noexcept nogi
                 job.kernel.interleave(n, kc, src, job.w.f // item, dst, place)
             else:
                 gather_weights(job, t, src, n, dst, place)
+    if job.nv == 0:  # the halves that hold something
+        dst = scratch + job.at_weights
+        for i in range(1, kc):
+            memcpy(dst + i * nr * item, dst + i * lanes * item, nr * item)
     t.skips = job.may_skip and job.kernel.is_finite(
         t.blocks * kc * nr, scratch + job.at_weights)
 
@@ -179,7 +183,7 @@ cdef void find_window(const job_t *job, const tile_t *t, char *scratch) noexcept
 cdef void multiply(const job_t *job, const tile_t *t, Py_ssize_t image, Py_ssize_t block,
                    char *acc, char *scratch) noexcept nogil:
     """One block of channels of the tile's rows, the chunk's terms."""
-    cdef Py_ssize_t item = job.kernel.item_bytes, nr = job.nv * job.kernel.lanes
+    cdef Py_ssize_t item = job.kernel.item_bytes, nr = job.nr
     cdef Py_ssize_t n_blocks = ceil_div(job.ow, job.most_pixels)
     cdef Py_ssize_t narrow = job.ow // n_blocks, n_wide = job.ow % n_blocks
     cdef Py_ssize_t row, i, p, k0, k1, top, row_step, step, terms = t.nc * job.kw
@@ -215,7 +219,7 @@ cdef void multiply(const job_t *job, const tile_t *t, Py_ssize_t image, Py_ssize
 cdef void store(const job_t *job, const tile_t *t, Py_ssize_t image, Py_ssize_t block,
                 const char *acc, char *scratch) noexcept nogil:
     """Write finished sums to y."""
-    cdef Py_ssize_t item = job.kernel.item_bytes, nr = job.nv * job.kernel.lanes, n
+    cdef Py_ssize_t item = job.kernel.item_bytes, nr = job.nr, n
     cdef Py_ssize_t m = (t.block0 + block) * nr, n_channels = min(nr, job.m - m)
     cdef const Py_ssize_t *places = <const Py_ssize_t *> (scratch + job.at_places)
     cdef char *y = (job.y.data + image * job.y.n + (t.group * job.m + m) * job.y.c
@@ -229,7 +233,7 @@ cdef void store(const job_t *job, const tile_t *t, Py_ssize_t image, Py_ssize_t 
 
 cdef void run_tile(const void *job_, Py_ssize_t index, char *scratch) noexcept nogil:
     cdef const job_t *job = <const job_t *> job_
-    cdef Py_ssize_t item = job.kernel.item_bytes, nr = job.nv * job.kernel.lanes
+    cdef Py_ssize_t item = job.kernel.item_bytes, nr = job.nr
     cdef Py_ssize_t i, chunk, image, block, at
     cdef Py_ssize_t *places = <Py_ssize_t *> (scratch + job.at_places)
     cdef char *acc
@@ -326,8 +330,10 @@ cdef class Filterwise(Tiled):
         job[0] = self.base
         job.kernel = kernel
         job.nv = min(ceil_div(job.m, lanes), FC_FILTERWISE_MAX_VECTORS)
-        job.most_pixels = kernel.gemm_rows[job.nv]
-        nr = job.nv * lanes
+        if job.m <= lanes // 2 and kernel.filterwise[0][1] != NULL:
+            job.nv = 0
+        job.most_pixels = kernel.gemm_rows[max(job.nv, 1)]
+        job.nr = nr = job.nv * lanes if job.nv > 0 else lanes // 2
         job.n_blocks = ceil_div(job.m, nr)
         k = job.chunk_channels * job.kh * job.kw
         job.window_columns = reach(job.ow, job.kw, job.stride_x, job.dilation_x)
@@ -348,7 +354,7 @@ cdef class Filterwise(Tiled):
             offset = (terms @ np.array([job.dilation_y * job.window_columns, job.channel_size,
                                         job.dilation_x])).astype(np.intp)
             order = np.lexsort((terms[:, 2], terms[:, 0], terms[:, 1]))  # as in w
-            place = (order * nr).astype(np.intp)
+            place = (order * max(nr, lanes)).astype(np.intp)
             cut.arrays += [offset, place]
             job.offset[i] = <const Py_ssize_t *> PyArray_DATA(<ndarray> offset)
             job.place[i] = <const Py_ssize_t *> PyArray_DATA(<ndarray> place)
@@ -358,7 +364,7 @@ cdef class Filterwise(Tiled):
         job.at_column_bytes, at = at, at + whole_lines(job.window_columns * sizeof(Py_ssize_t))
         job.at_places, at = at, at + whole_lines(pixels * sizeof(Py_ssize_t))
         job.at_window, at = at, at + whole_lines(job.chunk_channels * job.channel_size * item)
-        job.at_weights, at = at, at + whole_lines(job.tile_blocks * k * nr * item)
+        job.at_weights, at = at, at + whole_lines(job.tile_blocks * k * max(nr, lanes) * item)
         job.at_bias, at = at, at + whole_lines(job.tile_blocks * nr * item)
         job.at_acc, at = at, at + whole_lines(
             pixels * nr * item * (1 if job.n_chunks == 1 else job.tile_images * job.tile_blocks))
@@ -377,8 +383,8 @@ cdef class Filterwise(Tiled):
         return np.indices(shape, np.intp).reshape(3, -1).T
 
     cdef double _cycles(self, const job_t *job):
-        return (<double> job.n_images * job.groups * job.n_blocks * job.nv * job.oh * job.ow
-                * (job.channels * job.kh * job.kw + 3))
+        return (<double> job.n_images * job.groups * job.n_blocks * max(job.nv, 0.5)
+                * job.oh * job.ow * (job.channels * job.kh * job.kw + 3))
 
     cdef void _choose_tiles(self, job_t *job, int workers, nr, k):
         """Tiles that stay in the cache, enough for the threads, of pixels that pay for w."""

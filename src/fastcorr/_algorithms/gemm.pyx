@@ -3,10 +3,11 @@
 
     for tile in (groups x channel blocks x images x rows x columns)    parallel_for
       for chunk of k = (c, ky, kx)              level 3 of the sum: `acc`, if there are several
-        stage the chunk's window of x           fc_stage: padding, dtypes and strides end here
+        stage the chunk's window of x           fc_stage: padding, dtypes and strides end here;
+                                                where there are none, x is read in place
         for group of panels                     fc_pack, where rows are too short for vectors
           for block of m rows                   weights straight from w, or copied by fc_stage
-            for panel of NR pixels              fc_gemm: levels 1 and 2 of the sum
+            for panel of NR pixels              fc_gemm, fc_gemm_into: levels 1 and 2 of the sum
             for the last few pixels of a small image that would fill no vector   fc_dot
 
 The order of a sum depends on (C/G, KH, KW), the dtypes and the instruction set alone, and for the
@@ -19,22 +20,24 @@ is twice the images.
 
 import numpy as np
 
-from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from numpy cimport (
     PyArray_DATA, PyArray_IS_C_CONTIGUOUS, PyArray_ISALIGNED, import_array, ndarray,
 )
 
+from fastcorr._algorithms.gemm_window cimport (
+    chunk_t, gather_tail, job_t, load_weights, locate_chunk, offset_of, pack_in_place, place_of,
+    reads_beyond, stage_window, tile_t,
+)
 from fastcorr._algorithms.operands cimport (
-    aligned, image_of, image_t, is_computed_in, negate, parts_of, weights_of, weights_t,
+    aligned, image_of, is_computed_in, parts_of, weights_of,
 )
 from fastcorr._algorithms.parallel cimport parallel_for, whole_lines
 from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
-from fastcorr._algorithms.turned cimport gather_kernels
-from fastcorr._algorithms.window cimport axis_of, axis_t, ceil_div, interior, positions
+from fastcorr._algorithms.window cimport axis_of, ceil_div
 from fastcorr._kernels.dispatch cimport kernels
 from fastcorr._kernels.kernels cimport (
-    FC_DOT_MAX_PIXELS, FC_GEMM_MAX_ROWS, FC_GEMM_MAX_VECTORS, fc_kernels_t, fc_run_t, fc_window_t,
+    FC_DOT_MAX_PIXELS, FC_GEMM_MAX_ROWS, FC_GEMM_MAX_VECTORS, fc_kernels_t, fc_run_t,
 )
 
 from fastcorr._algorithms.gemm_cuts import (
@@ -45,78 +48,14 @@ from fastcorr._kernels.dispatch import active_isa, element_code, is_kernel_dtype
 
 import_array()
 
+IN_PLACE_BYTES = 1280 * 1024  # about a second-level cache
+
 
 def unsupported(problem):
     """None, or why an implicit GEMM cannot serve the problem."""
     if not is_kernel_dtype(problem.dtype):
         return f"there are no kernels for {problem.dtype}"
     return None
-
-
-cdef enum:
-    CHANNELS_AT_A_TIME = 4
-
-
-ctypedef struct job_t:
-    const fc_kernels_t *kernel
-    image_t x
-    image_t y
-    weights_t w
-    const char *bias            # [image_parts][groups * m], compute type, or NULL
-    char fill[16]               # the padding constant: real and imaginary part, compute type
-    int x_type, w_type, y_type
-    # complex operands as real ones
-    int image_parts, k_parts, m_parts
-    # the problem
-    Py_ssize_t groups, m, channels, kh, kw, oh, ow
-    Py_ssize_t stride_y, stride_x, dilation_y, dilation_x
-    axis_t rows, columns
-    const char *ready           # [groups * m][lda], compute type, chunk after chunk; or NULL
-    bint gathered_weights       # neighbouring rows are neighbours in w: a transposed array
-    Py_ssize_t lda
-    # chunks of k
-    Py_ssize_t chunk_channels, chunk_kh, chunk_kw, n_chunks
-    # tiles
-    Py_ssize_t tile_images, tile_rows, tile_columns, tile_blocks
-    Py_ssize_t n_image_tiles, n_row_tiles, n_column_tiles, n_block_tiles, n_images
-    Py_ssize_t n_blocks                       # blocks of rows of w: balanced, at most gemm_rows[nv]
-    int nv
-    bint packed, by_row
-    Py_ssize_t tail                           # last pixels of every image that fc_dot computes
-    Py_ssize_t panels_per_group
-    # the window: planes [channel][row plane][column plane][length][pitch]
-    const Py_ssize_t *offset                  # [chunk k]
-    const Py_ssize_t *last_offset             # the same for a chunk with fewer taps
-    const Py_ssize_t *panel_offset            # [chunk k]: k * NR
-    const Py_ssize_t *row_starts
-    const Py_ssize_t *column_starts
-    Py_ssize_t n_row_planes, n_column_planes, window_rows, pitch, channel_size, image_size
-    # scratch, in bytes from its start
-    Py_ssize_t at_row_bytes, at_column_bytes, at_runs, at_window, at_panels, at_weights, at_tile
-    Py_ssize_t at_acc, at_tail_columns, at_tail
-
-
-ctypedef struct tile_t:
-    Py_ssize_t image0, row0, column0, images, rows, columns, group, block0, block1
-    Py_ssize_t n_pixels, line                 # pixels of the flat index, its step by rows
-    Py_ssize_t n_panels
-
-
-ctypedef struct chunk_t:
-    Py_ssize_t c0, nc, ky0, nky, kx0, nkx
-    Py_ssize_t k0, kc               # its first tap in a row of w, and how many terms it has
-
-
-cdef void locate_chunk(const job_t *job, Py_ssize_t index, chunk_t *chunk) noexcept nogil:
-    cdef Py_ssize_t across = ceil_div(job.kw, job.chunk_kw), down = ceil_div(job.kh, job.chunk_kh)
-    chunk.kx0 = index % across * job.chunk_kw
-    chunk.nkx = min(job.chunk_kw, job.kw - chunk.kx0)
-    chunk.ky0 = index // across % down * job.chunk_kh
-    chunk.nky = min(job.chunk_kh, job.kh - chunk.ky0)
-    chunk.c0 = index // (across * down) * job.chunk_channels
-    chunk.nc = min(job.chunk_channels, job.channels - chunk.c0)
-    chunk.k0 = (chunk.c0 * job.kh + chunk.ky0) * job.kw + chunk.kx0
-    chunk.kc = chunk.nc * chunk.nky * chunk.nkx * job.k_parts
 
 
 cdef inline Py_ssize_t block_start(const job_t *job, Py_ssize_t block) noexcept nogil:
@@ -133,120 +72,6 @@ cdef inline Py_ssize_t panel_pixels(const job_t *job, const tile_t *t, Py_ssize_
         return min(nr, t.columns - panel % per_row * nr)
     first[0] = panel * nr
     return min(nr, t.n_pixels - panel * nr)
-
-
-cdef void stage_window(const job_t *job, const tile_t *t, const chunk_t *chunk,
-                       char *scratch) noexcept nogil:
-    """Copy what the tile needs of x for the chunk."""
-    cdef Py_ssize_t *row_bytes = <Py_ssize_t *> (scratch + job.at_row_bytes)
-    cdef Py_ssize_t *column_bytes = <Py_ssize_t *> (scratch + job.at_column_bytes)
-    cdef Py_ssize_t n_rows = job.window_rows - (job.tile_rows - t.rows)
-    cdef Py_ssize_t n_columns = job.pitch - (job.tile_columns - t.columns)
-    cdef Py_ssize_t py, px, image, c
-    # All planes of a few channels at a time: they share the lines of x.
-    cdef Py_ssize_t step = chunk.nc if job.n_column_planes == 1 else CHANNELS_AT_A_TIME
-    for py in range(job.n_row_planes):
-        positions(&job.rows, plane_start(&job.rows, t.row0, chunk.ky0 * job.dilation_y,
-                                         job.row_starts[py]),
-                  n_rows, job.x.h, row_bytes + py * job.window_rows)
-    for px in range(job.n_column_planes):
-        positions(&job.columns, plane_start(&job.columns, t.column0, chunk.kx0 * job.dilation_x,
-                                            job.column_starts[px]),
-                  n_columns, job.x.w, column_bytes + px * job.pitch)
-    for image in range(t.images):
-        for c in range(ceil_div(chunk.nc, step)):
-            for py in range(job.n_row_planes):
-                for px in range(job.n_column_planes):
-                    stage_plane(job, t, chunk, image, c * step, min(step, chunk.nc - c * step),
-                                py, px, n_rows, n_columns, scratch)
-
-
-cdef inline Py_ssize_t plane_start(const axis_t *axis, Py_ssize_t output, Py_ssize_t tap,
-                                   Py_ssize_t phase) noexcept nogil:
-    """The padded position of a plane's first row or column."""
-    return output * axis.stride + tap + phase
-
-
-cdef void stage_plane(const job_t *job, const tile_t *t, const chunk_t *chunk, Py_ssize_t image,
-                      Py_ssize_t c, Py_ssize_t nc, Py_ssize_t py, Py_ssize_t px,
-                      Py_ssize_t n_rows, Py_ssize_t n_columns, char *scratch) noexcept nogil:
-    """Copy one plane of nc channels from the chunk's channel c on."""
-    cdef fc_window_t win
-    cdef Py_ssize_t item = job.kernel.item_bytes, n = t.image0 + image, part, lo, hi
-    win.row_bytes = <Py_ssize_t *> (scratch + job.at_row_bytes) + py * job.window_rows
-    win.column_bytes = <Py_ssize_t *> (scratch + job.at_column_bytes) + px * job.pitch
-    win.n_rows, win.n_columns, win.pitch = n_rows, n_columns, job.pitch
-    win.step_bytes = job.stride_x * job.x.w
-    interior(&job.columns, plane_start(&job.columns, t.column0, chunk.kx0 * job.dilation_x,
-                                       job.column_starts[px]), n_columns, &win.lo, &win.hi)
-    interior(&job.rows, plane_start(&job.rows, t.row0, chunk.ky0 * job.dilation_y,
-                                    job.row_starts[py]), n_rows, &lo, &hi)
-    if (win.lo == 0 and win.hi == n_columns == job.pitch and lo == 0 and hi == n_rows
-            and job.stride_y * job.x.h == n_columns * win.step_bytes
-            and job.x.c != item):
-        # One row of rows that follow each other without padding, in x and in the window.
-        win.n_columns *= n_rows
-        win.n_rows = 1
-        win.hi = win.n_columns
-    for part in range(job.k_parts):
-        job.kernel.stage[job.x_type](
-            &win,
-            job.x.data + n // job.image_parts * job.x.n
-            + (n % job.image_parts + part) * job.x.part
-            + (t.group * job.channels + chunk.c0 + c) * job.x.c,
-            nc, job.x.c, job.fill + (n % job.image_parts + part) * item,
-            scratch + job.at_window
-            + (image * job.image_size + (c * job.k_parts + part) * job.channel_size
-               + (py * job.n_column_planes + px) * job.window_rows * job.pitch) * item,
-            job.k_parts * job.channel_size)
-
-
-cdef void load_weights(const job_t *job, const tile_t *t, const chunk_t *chunk, Py_ssize_t m0,
-                       Py_ssize_t mr, char *weights, Py_ssize_t lda) noexcept nogil:
-    """Copy the chunk of rows m0 .. m0 + mr of w, as numbers of the compute type.
-
-    For complex operands, row 2 f + p of the product takes part p ^ q of w for part q of x, with a
-    minus where both are imaginary.
-    """
-    cdef fc_window_t win
-    cdef Py_ssize_t item = job.kernel.item_bytes, taps = chunk.nky * chunk.nkx, zero = 0
-    cdef Py_ssize_t i, m, p, q, ky, channel, n_pieces = chunk.nky, n_channels = chunk.nc
-    cdef const char *src
-    cdef char *dst
-    cdef char nothing[16]
-    if job.gathered_weights:
-        src = (job.w.data + (t.group * job.m + m0) * job.w.f + chunk.c0 * job.w.c
-               + chunk.ky0 * job.w.kh + chunk.kx0 * job.w.kw)
-        if item == 4:
-            gather_kernels(src, job.w.c, chunk.nc, job.w.f, mr, job.w.kh, chunk.nky, job.w.kw,
-                           chunk.nkx, <uint32_t *> weights, lda)
-        else:
-            gather_kernels(src, job.w.c, chunk.nc, job.w.f, mr, job.w.kh, chunk.nky, job.w.kw,
-                           chunk.nkx, <uint64_t *> weights, lda)
-        return
-    memset(nothing, 0, sizeof(nothing))
-    win.row_bytes, win.column_bytes = &zero, &zero
-    win.n_rows, win.n_columns = 1, chunk.nkx
-    win.lo, win.step_bytes = 0, job.w.kw
-    if chunk.nky == 1 or job.w.kh == chunk.nkx * job.w.kw:  # all taps in one run
-        n_pieces, win.n_columns = 1, taps
-        if job.k_parts == 1 and job.w.c == taps * job.w.kw:  # all channels, too
-            n_channels, win.n_columns = 1, chunk.kc
-    win.hi, win.pitch = win.n_columns, win.n_columns
-    for i in range(mr):
-        m = t.group * job.m + m0 + i
-        p = m % job.m_parts
-        for q in range(job.k_parts):
-            src = (job.w.data + m // job.m_parts * job.w.f + chunk.c0 * job.w.c
-                   + chunk.ky0 * job.w.kh + chunk.kx0 * job.w.kw + (p ^ q) * job.w.part)
-            dst = weights + (i * lda + q * taps) * item
-            for ky in range(n_pieces):
-                job.kernel.stage[job.w_type](
-                    &win, src + ky * job.w.kh, n_channels, job.w.c, nothing,
-                    dst + ky * chunk.nkx * item, job.k_parts * taps)
-            if p == 0 and q == 1:
-                for channel in range(chunk.nc):
-                    negate(dst + 2 * channel * taps * item, taps, item)
 
 
 cdef void pack_panels(const job_t *job, const tile_t *t, const chunk_t *chunk, Py_ssize_t panel0,
@@ -270,30 +95,6 @@ cdef void pack_panels(const job_t *job, const tile_t *t, const chunk_t *chunk, P
             n_runs += 1
         job.kernel.pack(chunk.kc, scratch + job.at_window, offset_of(job, chunk), runs, n_runs,
                         scratch + job.at_panels + (panel - panel0) * chunk.kc * nr * item, nr)
-
-
-cdef inline const Py_ssize_t *offset_of(const job_t *job, const chunk_t *chunk) noexcept nogil:
-    """Where the chunk's taps lie in the window. Fewer channels are a prefix of the table."""
-    if chunk.nky * chunk.nkx < job.chunk_kh * job.chunk_kw:
-        return job.last_offset
-    return job.offset
-
-
-cdef void gather_tail(const job_t *job, const tile_t *t, const chunk_t *chunk,
-                      char *scratch) noexcept nogil:
-    """The columns of the tail's pixels, each as kc numbers side by side."""
-    cdef Py_ssize_t i, k, pixel, at, kc = chunk.kc
-    cdef const Py_ssize_t *offset = offset_of(job, chunk)
-    cdef char *window = scratch + job.at_window
-    cdef char *out = scratch + job.at_tail_columns
-    for i in range(job.tail):
-        pixel = t.n_pixels + i
-        at = pixel // t.columns * job.pitch + pixel % t.columns
-        for k in range(kc):
-            if job.kernel.item_bytes == 4:
-                (<uint32_t *> out)[i * kc + k] = (<uint32_t *> window)[at + offset[k]]
-            else:
-                (<uint64_t *> out)[i * kc + k] = (<uint64_t *> window)[at + offset[k]]
 
 
 cdef void store_pixels(const job_t *job, const tile_t *t, const char *tile, Py_ssize_t ldc,
@@ -367,13 +168,29 @@ cdef void run_tile(const void *job_, Py_ssize_t index, char *scratch) noexcept n
     locate(job, index, &t)
     for i in range(job.n_chunks):
         locate_chunk(job, i, &chunk)
-        stage_window(job, &t, &chunk, scratch)
+        if not job.in_place:
+            stage_window(job, &t, &chunk, scratch)
         if job.tail > 0:
             gather_tail(job, &t, &chunk, scratch)
         for group in range(max(ceil_div(t.n_panels, job.panels_per_group), 1)):
             panel0 = group * job.panels_per_group
             multiply(job, &t, &chunk, i == 0, i == job.n_chunks - 1, panel0,
                      min(panel0 + job.panels_per_group, t.n_panels), scratch)
+
+
+cdef inline char *run_of(const job_t *job, const tile_t *t, Py_ssize_t panel, Py_ssize_t first,
+                         Py_ssize_t n) noexcept nogil:
+    """Where the panel's n pixels lie side by side in y, in its first channel, or NULL."""
+    cdef char *y = job.y.data + t.image0 * job.y.n + t.row0 * job.y.h + t.column0 * job.y.w
+    cdef Py_ssize_t per_row
+    if not job.straight or t.images > 1:
+        return NULL
+    if job.by_row:
+        per_row = ceil_div(t.columns, job.nv * job.kernel.lanes)
+        return y + panel // per_row * job.y.h + (first - panel // per_row * t.line) * job.y.w
+    if t.line == t.columns and job.y.h == t.columns * job.y.w:  # rows follow each other
+        return y + first * job.y.w
+    return NULL
 
 
 cdef void multiply(const job_t *job, const tile_t *t, const chunk_t *chunk, bint is_first,
@@ -383,13 +200,12 @@ cdef void multiply(const job_t *job, const tile_t *t, const chunk_t *chunk, bint
     cdef Py_ssize_t item = job.kernel.item_bytes, lanes = job.kernel.lanes, nr = job.nv * lanes
     cdef Py_ssize_t m_tile0 = block_start(job, t.block0)
     cdef Py_ssize_t m_tile = block_start(job, t.block1) - m_tile0
-    cdef Py_ssize_t block, panel, m0, mr, lda, first, n
+    cdef Py_ssize_t block, panel, m, m0, mr, lda, first, n
     cdef const Py_ssize_t *offset
     cdef const char *a
     cdef const char *b
     cdef char *tile
     cdef int nv
-    offset = job.panel_offset if job.packed else offset_of(job, chunk)
     if job.packed:
         pack_panels(job, t, chunk, panel0, panel1, scratch)
     for block in range(t.block0, t.block1):
@@ -405,10 +221,26 @@ cdef void multiply(const job_t *job, const tile_t *t, const chunk_t *chunk, bint
         for panel in range(panel0, panel1):
             n = panel_pixels(job, t, panel, &first)
             nv = <int> ceil_div(n, lanes)
+            offset = offset_of(job, chunk)
             if job.packed:
                 b = scratch + job.at_panels + (panel - panel0) * chunk.kc * nr * item
-            else:
+                offset = job.panel_offset
+            elif not job.in_place:
                 b = scratch + job.at_window + first * item
+            elif n < nv * lanes and reads_beyond(job, t, chunk, first + nv * lanes):
+                b = scratch + job.at_panels
+                offset = job.panel_offset
+                if block == t.block0:
+                    pack_in_place(job, t, chunk, first, n, scratch)
+            else:
+                b = place_of(job, t, chunk) + first * item
+            tile = run_of(job, t, panel, first, n)
+            if tile != NULL:
+                m = t.group * job.m + m0
+                job.kernel.gemm_into[nv][mr](
+                    chunk.kc, a, lda, b, offset, tile + m * job.y.c, job.y.c // item,
+                    n - (nv - 1) * lanes, NULL if job.bias == NULL else job.bias + m * item, False)
+                continue
             if job.n_chunks > 1:
                 tile = scratch + job.at_acc + (panel * m_tile + m0 - m_tile0) * nr * item
             else:
@@ -428,6 +260,18 @@ cdef class Cut(TiledCut):
     """How the work is cut into tiles for one instruction set and number of threads."""
 
     cdef job_t job
+    cdef tuple taps                 # offsets within a plane, of a chunk and of one with fewer taps
+    cdef tuple in_place             # channel step of x and both tables of offsets, of the last call
+
+    cdef tuple offsets_in(self, Py_ssize_t channel_step):
+        """The tables for an x that is read where it lies."""
+        found = self.in_place
+        if found is None or found[0] != channel_step:
+            channels = np.arange(self.job.chunk_channels)[:, None] * channel_step
+            found = channel_step, *(
+                (channels + taps).ravel().astype(np.intp) for taps in self.taps)
+            self.in_place = found  # whole: several threads may be here
+        return found
 
     def __repr__(self):
         cdef job_t *job = &self.job
@@ -450,7 +294,7 @@ cdef class Gemm(Tiled):
     """The algorithm for one problem."""
 
     cdef job_t base
-    cdef bint weights_as_computed
+    cdef bint loads_as_computed, weights_as_computed, stores_as_computed
     cdef readonly Weights weights   # what `bind` keeps, or None
 
     def __init__(self, problem, rows, columns):
@@ -460,8 +304,11 @@ cdef class Gemm(Tiled):
         job.x_type = element_code(problem.x_dtype)
         job.w_type = element_code(problem.w_dtype)
         job.y_type = element_code(problem.dtype)
-        self.weights_as_computed = is_computed_in(
-            problem.w_dtype, problem, kernels(self.compute).item_bytes)
+        item = kernels(self.compute).item_bytes
+        self.loads_as_computed = (is_computed_in(problem.x_dtype, problem, item)
+                                  and not any(problem.padding[0] + problem.padding[1]))
+        self.weights_as_computed = is_computed_in(problem.w_dtype, problem, item)
+        self.stores_as_computed = is_computed_in(problem.dtype, problem, item)
         job.image_parts, job.k_parts, job.m_parts = parts_of(problem)
         job.groups = problem.groups
         job.m = problem.F // problem.groups * job.m_parts
@@ -572,9 +419,18 @@ cdef class Gemm(Tiled):
         job.at_runs, at = at, at + whole_lines(nr * sizeof(fc_run_t))
         # Slack: panels read up to NR beyond their pixels, packing one vector more.
         job.at_window, at = at, at + whole_lines((images * job.image_size + nr + lanes) * item)
+        # Of the others, a copy lies better: its channels spread over the sets of the cache.
+        in_cache = job.channels * job.rows.n * job.columns.n * item <= IN_PLACE_BYTES
+        job.in_place = (
+            (in_cache or n_blocks == 1) and not job.packed and columns == job.ow
+            and job.stride_y == job.stride_x == 1 and job.n_row_planes == job.n_column_planes == 1
+            and job.k_parts == job.image_parts == 1 and self.loads_as_computed)
+        cut.taps = taps.ravel(), last_taps.ravel()
         job.at_panels = at
         if job.packed:
             at += whole_lines((job.panels_per_group * k * nr + lanes) * item)
+        elif job.in_place:
+            at += whole_lines(k * nr * item)
         job.at_weights, at = at, at + whole_lines(FC_GEMM_MAX_ROWS * (k * item + 192))
         job.at_tile, at = at, at + whole_lines(FC_GEMM_MAX_ROWS * nr * item)
         m_tile = ceil_div(job.m * blocks, n_blocks) + 1
@@ -645,6 +501,7 @@ cdef class Gemm(Tiled):
         cdef job_t job = cut.job
         cdef const char *fill_bytes = fill
         cdef Py_ssize_t item = job.kernel.item_bytes
+        cdef tuple in_place
         problem = self.problem
         memcpy(job.fill, fill_bytes, 2 * item)
         x, w = aligned(x), aligned(w)
@@ -652,6 +509,15 @@ cdef class Gemm(Tiled):
         job.y = image_of(y, y.ndim, problem.channels_last, y.itemsize // 2)
         job.w = weights_of(w, w.ndim, w.itemsize // 2)
         job.bias = NULL if bias is None else <const char *> PyArray_DATA(<ndarray> bias)
+        job.in_place = (
+            job.in_place and job.x.w == item and job.x.h == job.pitch * item
+            and job.x.c % item == 0 and job.x.c >= job.rows.n * job.x.h)
+        job.straight = (self.stores_as_computed and job.n_chunks == 1 and job.y.w == item
+                        and job.y.c % item == job.y.h % item == 0)
+        if job.in_place:
+            in_place = cut.offsets_in(job.x.c // item)
+            job.offset = <const Py_ssize_t *> PyArray_DATA(<ndarray> in_place[1])
+            job.last_offset = <const Py_ssize_t *> PyArray_DATA(<ndarray> in_place[2])
         job.ready = NULL
         if self.weights is not None:
             job.ready = <const char *> PyArray_DATA(self.weights.rows)

@@ -86,12 +86,19 @@ typedef void (*fc_split_fn)(const fc_window_t *window, const char *src, const vo
 typedef void (*fc_gemm_fn)(ptrdiff_t k, const void *a, ptrdiff_t lda, const void *b,
                            const ptrdiff_t *offset, void *c, int accumulate);
 
+/* The same into rows ldc apart, plus bias[i] unless that is NULL; of the last vector of a row only the
+ * first `last` elements are written, and read. */
+typedef void (*fc_gemm_into_fn)(ptrdiff_t k, const void *a, ptrdiff_t lda, const void *b,
+                                const ptrdiff_t *offset, void *c, ptrdiff_t ldc, ptrdiff_t last,
+                                const void *bias, int accumulate);
+
 /* A few pixels that would fill no vector, with vectors along k instead; pixel j is column j of b,
  * gathered: c[i * ldc + j] (+)= sum over k of a[i * lda + k] * b[j * ldb + k], i < m, j < n */
 typedef void (*fc_dot_fn)(ptrdiff_t k, ptrdiff_t m, const void *a, ptrdiff_t lda, const void *b,
                           ptrdiff_t ldb, void *c, ptrdiff_t ldc, int accumulate);
 
-/* A block of p outputs that lie `step` apart in x, vectors along nr = nv * lanes output channels:
+/* A block of p outputs that lie `step` apart in x, vectors along nr = nv * lanes output channels (or
+ * half of lanes):
  * c[i * nr + j] (+)= sum over k of x[i * step + offset[k]] * w[k * nr + j], i < p, j < nr
  * plus bias[j], unless that is NULL; nothing else of x is read. */
 typedef void (*fc_filterwise_fn)(ptrdiff_t k, const void *x, ptrdiff_t step,
@@ -280,10 +287,11 @@ typedef struct {
     int is_fused;                                          /* a * b + c rounds once */
     int gemm_rows[FC_GEMM_MAX_VECTORS + 1];                /* most rows for nv vectors, or 0 */
     int stencil_vectors;
-    /* [nv][p], as many outputs as gemm has rows */
+    /* [nv][p], as many outputs as gemm has rows; nv = 0 is half a vector, or NULL */
     fc_filterwise_fn filterwise[FC_FILTERWISE_MAX_VECTORS + 1][FC_GEMM_MAX_ROWS + 1];
     fc_is_finite_fn is_finite;
     fc_gemm_fn gemm[FC_GEMM_MAX_VECTORS + 1][FC_GEMM_MAX_ROWS + 1];
+    fc_gemm_into_fn gemm_into[FC_GEMM_MAX_VECTORS + 1][FC_GEMM_MAX_ROWS + 1];
     /* [stride - 1][kernel height, 0 = any][vectors]; NULL where there is none */
     fc_stencil_fn stencil[2][FC_STENCIL_MAX_HEIGHT + 1][FC_STENCIL_MAX_VECTORS + 1];
     fc_stencil_fn tall_stencil[2][FC_STENCIL_MAX_HEIGHT + 1][FC_STENCIL_MAX_VECTORS + 1];
@@ -296,6 +304,7 @@ typedef struct {
     fc_dot_fn dot[FC_DOT_MAX_PIXELS + 1];                  /* [pixels] */
     fc_taps_fn taps[FC_TAPS_MAX_HEIGHT + 1][FC_TAPS_MAX_WIDTH + 1]; /* NULL where there is none */
     fc_pack_fn pack, pack_short;                           /* short: of at most lanes / 2 numbers */
+    fc_pack_fn pack_exact;                                 /* neither reads nor writes beyond a run */
     fc_stage_fn stage[FC_N_TYPES];
     fc_split_fn split;
     fc_store_fn store[FC_N_TYPES];

@@ -37,6 +37,10 @@ cdef extern from "kernels.h" nogil:
     ctypedef void (*fc_gemm_fn)(
         Py_ssize_t, const void *, Py_ssize_t, const void *, const Py_ssize_t *, void *, int
     ) noexcept nogil
+    ctypedef void (*fc_gemm_into_fn)(
+        Py_ssize_t, const void *, Py_ssize_t, const void *, const Py_ssize_t *, void *, Py_ssize_t,
+        Py_ssize_t, const void *, int
+    ) noexcept nogil
     ctypedef void (*fc_dot_fn)(
         Py_ssize_t, Py_ssize_t, const void *, Py_ssize_t, const void *, Py_ssize_t, void *,
         Py_ssize_t, int
@@ -159,6 +163,7 @@ cdef extern from "kernels.h" nogil:
         fc_filterwise_fn filterwise[3][15]
         fc_is_finite_fn is_finite
         fc_gemm_fn gemm[5][15]
+        fc_gemm_into_fn gemm_into[5][15]
         fc_stencil_fn stencil[2][8][5]
         fc_stencil_fn tall_stencil[2][8][5]
         fc_depthwise_fn depthwise
@@ -169,7 +174,7 @@ cdef extern from "kernels.h" nogil:
         fc_fir_fn fir, fir_columns
         fc_dot_fn dot[5]
         fc_taps_fn taps[8][6]
-        fc_pack_fn pack, pack_short
+        fc_pack_fn pack, pack_short, pack_exact
         fc_stage_fn stage[11]
         fc_split_fn split
         fc_store_fn store[11]
