@@ -88,8 +88,8 @@ def filterwise(problem, is_bound=False):
     oh, ow = problem.OH, max(problem.OW, 1)
     is_padded = any(problem.padding[0]) or any(problem.padding[1])
     vectors = -(-m // lanes)
-    calls = -(-ow // GEMM_ROWS[1]) * -(-vectors // 2)  # for a row of outputs
-    width = 0.5 if 2 * m <= lanes else min(vectors, 2)
+    width = 0.5 if 2 * m <= lanes else 2 - vectors % 2  # of a block, in vectors
+    calls = -(-ow // GEMM_ROWS[1]) * -(-vectors // max(width, 1))  # for a row of outputs
     outputs = ow * width / -(-ow // GEMM_ROWS[1])  # vectors in registers
     k = channels * taps
     met = k

@@ -539,7 +539,18 @@ static void test_pack(const fc_kernels_t *kernels, fc_type_t type) {
                 right &= is_equal(type, at(panel, kk * nr + j), v);
             }
         report(right, "%s pack runs of %d", kernels->name, (int)width);
-        release(b), release(panel), free(runs);
+        release(b), release(panel);
+        /* Exactly: b ends with the last run, and the panel is as it was around a run in the middle. */
+        const fc_run_t middle = {2, 3, width};
+        b = new_array(type, 50 + 3 + width), panel = new_array(type, k * (nr + 4));
+        array_t expected = copy_of(panel);
+        offset[0] = 50;
+        for (ptrdiff_t kk = 0; kk < k; kk++)
+            for (ptrdiff_t j = 0; j < width; j++)
+                set(expected, kk * (nr + 4) + 2 + j, get(type, at(b, offset[kk] + 3 + j)));
+        kernels->pack_exact(k, b.data, offset, &middle, 1, panel.data, nr + 4);
+        report(same(panel, expected), "%s pack_exact a run of %d", kernels->name, (int)width);
+        release(b), release(panel), release(expected), free(runs);
     }
 }
 

@@ -30,9 +30,7 @@ from fastcorr._algorithms.parallel cimport parallel_for, whole_lines
 from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
 from fastcorr._algorithms.window cimport axis_of, axis_t, ceil_div, interior, positions
 from fastcorr._kernels.dispatch cimport kernels
-from fastcorr._kernels.kernels cimport (
-    FC_FILTERWISE_MAX_VECTORS, fc_kernels_t, fc_window_t,
-)
+from fastcorr._kernels.kernels cimport fc_kernels_t, fc_window_t
 
 from fastcorr._algorithms.gemm_cuts import K_CHUNK, chunk_of, even_pieces
 from fastcorr._kernels.dispatch import active_isa, element_code, is_kernel_dtype
@@ -329,7 +327,8 @@ cdef class Filterwise(Tiled):
         cdef Py_ssize_t item = kernel.item_bytes, lanes = kernel.lanes, at = 0
         job[0] = self.base
         job.kernel = kernel
-        job.nv = min(ceil_div(job.m, lanes), FC_FILTERWISE_MAX_VECTORS)
+        # One vector at a time is hardly slower than two, and wastes none of an odd number.
+        job.nv = 2 - ceil_div(job.m, lanes) % 2
         if job.m <= lanes // 2 and kernel.filterwise[0][1] != NULL:
             job.nv = 0
         job.most_pixels = kernel.gemm_rows[max(job.nv, 1)]

@@ -6,7 +6,6 @@ cdef extern from "kernels.h" nogil:
         FC_GEMM_MAX_ROWS
         FC_GEMM_MAX_VECTORS
         FC_DOT_MAX_PIXELS
-        FC_FILTERWISE_MAX_VECTORS
         FC_STENCIL_ROWS
         FC_STENCIL_TALL_ROWS
         FC_STENCIL_MAX_HEIGHT
