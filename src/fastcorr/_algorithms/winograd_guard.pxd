@@ -11,7 +11,7 @@ cdef class Guard:
 
     cdef readonly str refusal               # why the guard would find every tile, or None
     cdef Py_ssize_t groups, rows, channels  # rows of w in a group
-    cdef double error, share, least_weight
+    cdef double error, worst_error, share, least_weight, least_root
     cdef object dtype
     cdef ndarray scales, inverses, measures, all_bounds
     cdef char *scale                        # [groups][channels], compute type
@@ -21,7 +21,7 @@ cdef class Guard:
 
     cdef void scale_channels(self, const fc_kernels_t *kernel, const char *w) noexcept nogil
     cdef void bound(self) except *
-    cdef void bound_group(self, Py_ssize_t group, double *smallest, double *greatest) noexcept
+    cdef void bound_group(self, Py_ssize_t group, double *smallest, double *greatest) noexcept nogil
 
 
 cdef void mark_padding(const axis_t *down, const axis_t *across, int m, Py_ssize_t oh,

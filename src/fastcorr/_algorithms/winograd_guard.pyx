@@ -68,6 +68,8 @@ cdef class Guard:
         # float16 rounds so coarsely that errors of float32 may grow before they show.
         coarseness = 512 if problem.dtype.itemsize == 2 else 1
         self.error = ERROR / 64 / coarseness
+        self.worst_error = self.error / WORST
+        self.least_root = 1 / GREATEST_SQUARED_ROOT
         self.share = MIN_SHARE / coarseness
         self.least_weight = LEAST_WEIGHT
         self.dtype = dtype
@@ -116,7 +118,7 @@ cdef class Guard:
             if expected < size or worst < size:
                 self.refusal = "many weights are much smaller than others"
 
-    cdef void bound_group(self, Py_ssize_t group, double *smallest, double *greatest) noexcept:
+    cdef void bound_group(self, Py_ssize_t group, double *smallest, double *greatest) noexcept nogil:
         cdef const fc_winograd_row_t *row
         cdef fc_winograd_bounds_t *bounds = self.bounds + group
         cdef double size, worst, root_channels = sqrt(self.channels)
@@ -135,13 +137,13 @@ cdef class Guard:
             size = sqrt(3 * sqrt(row.fourth))  # (9 sum of w^4)^(1/4) >= v
             smallest[0] = min(smallest[0], row.size)
             greatest[0] = max(greatest[0], row.size * size)
-            worst = (self.error / WORST * size
+            worst = (self.worst_error * size
                      + self.least_weight * sqrt(row.n_small * root_channels))  # sum of x^2 by e
             for k in range(9):
                 bounds.taps[k] = min(bounds.taps[k],
                                      row.taps[k] / (self.channels * self.error * size))
                 bounds.roots[k] = min(bounds.roots[k],
-                                      1 / (GREATEST_SQUARED_ROOT * row.inverses[k] * worst))
+                                      self.least_root / (row.inverses[k] * worst))
 
 
 cdef void mark_padding(const axis_t *down, const axis_t *across, int m, Py_ssize_t oh,
