@@ -6,6 +6,8 @@ counting here. Only the proportions between methods matter, so one machine's con
 of its kind.
 """
 
+import math
+
 import numpy as np
 
 from fastcorr._algorithms.gemm_cuts import panel_cycles
@@ -55,14 +57,19 @@ def gemm(problem, is_bound=False):
             (oh, ow), (problem.KH, problem.KW), problem.dilation, problem.stride, strict=True
         )
     )
-    planes = min(problem.stride[0], problem.KH) * min(problem.stride[1], problem.KW)
+    planes = math.prod(
+        min(taps_of_axis, stride // math.gcd(stride, dilation))
+        for taps_of_axis, dilation, stride in zip(
+            (problem.KH, problem.KW), problem.dilation, problem.stride, strict=True
+        )
+    )
     packed = -(-oh * ow // lanes)
     cycles = min(
         _blocks(m, -(-((oh - 1) * columns + ow) // lanes)) * k,  # as the window lies
         _blocks(m, oh * -(-ow // lanes)) * k,  # row by row
         (_blocks(m, packed) + 2 * packed + 4 * (oh + packed / 2)) * k,
     )
-    row = (20 if planes == 1 else 50) + 8 * columns / lanes
+    row = (20 if planes == 1 else 30) + 8 * columns / lanes
     cycles += channels * rows * planes * row + 4 * m * packed
     images = problem.N * problem.groups * _parts(problem)
     return (images * (cycles + 1500) + 4000) / CYCLES_PER_SECOND
