@@ -118,7 +118,8 @@ cdef class Guard:
             if expected < size or worst < size:
                 self.refusal = "many weights are much smaller than others"
 
-    cdef void bound_group(self, Py_ssize_t group, double *smallest, double *greatest) noexcept nogil:
+    cdef void bound_group(self, Py_ssize_t group, double *smallest,
+                          double *greatest) noexcept nogil:
         cdef const fc_winograd_row_t *row
         cdef fc_winograd_bounds_t *bounds = self.bounds + group
         cdef double size, worst, root_channels = sqrt(self.channels)
