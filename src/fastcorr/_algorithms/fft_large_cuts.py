@@ -28,13 +28,13 @@ BLOCK = 32  # rows of a plane, in whole blocks of any instruction set
 # 2026-11): per number and factor 2 of a transform, per number of a product and of a window, per
 # output, per tile.
 SECONDS_PER_NUMBER = 0.1e-9
-SECONDS_PER_PRODUCT = 0.3e-9
+SECONDS_PER_PRODUCT = 1.0e-9
 SECONDS_PER_WINDOW = 0.6e-9
 SECONDS_PER_OUTPUT = 0.6e-9
 SECONDS_PER_TILE = 150e-6
 LARGE = 2**20  # numbers of a plane that leaves the caches
 LARGE_FACTOR = 1.5
-CERTIFICATE_FACTOR = 1.7  # of double: |x| * |w| in single precision
+CERTIFICATE_FACTOR = 2.4  # of double: |x| * |w| in single precision
 
 
 def unsupported(problem):

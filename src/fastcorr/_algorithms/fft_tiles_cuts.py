@@ -14,16 +14,17 @@ TILES_BYTES = 32 * 2**20
 SPECTRA_BYTES = 24 * 2**20
 MOST_TERMS = 64  # channels and phases that are summed
 
-# Seconds of one thread, by hand after calls of 512 and 1024 pixels a side (EPYC 9004, AVX-512,
-# 2026-11), per point and factor 2 of a pair's transform, per point of a product, a window, an
-# output.
-SECONDS_PER_POINT = 0.115e-9
-SECONDS_PER_PRODUCT = 0.27e-9
-SECONDS_PER_WINDOW = 0.65e-9
-SECONDS_PER_OUTPUT = 0.5e-9
+# Seconds of one thread, by hand after 19 calls of 1 to 64 channels and 56 to 1024 pixels a side
+# (EPYC 9004, AVX-512, 2026-11), per point and factor 2 of a pair's transform, per point of a
+# product, a window, an output.
+SECONDS_PER_POINT = 0.14e-9
+SECONDS_PER_WINDOW = 0.8e-9
+SECONDS_PER_OUTPUT = 0.6e-9
+# Of a product, by the bytes of the spectra of w of a group, which come from one cache or another.
+SECONDS_PER_PRODUCT = {2**20: 0.33e-9, 8 * 2**20: 0.7e-9, math.inf: 1.4e-9}
 CACHE_POINTS = 2**15  # of a transform that stays in the second-level cache
 CACHE_FACTOR = 1.5  # else
-CERTIFICATE_FACTOR = 1.8  # of double
+CERTIFICATE_FACTOR = 2.2  # of double
 BOXES = 2.0  # outputs of a box around those that are repaired, for each of them
 SECONDS_PER_CALL = 60e-6
 
@@ -104,10 +105,9 @@ def grid_of(problem):
             transform = SECONDS_PER_POINT * points * math.log2(points)
             if points > CACHE_POINTS:
                 transform *= CACHE_FACTOR
+            product = terms * points * seconds_per_product(24 * points * terms * kernels)
             certificate = CERTIFICATE_FACTOR if problem.dtype.char == "d" else 1.0
-            of_pair = certificate * (
-                terms * transform + kernels * (transform + terms * points * SECONDS_PER_PRODUCT)
-            )
+            of_pair = certificate * (terms * transform + kernels * (transform + product))
             of_pair += 2 * terms * points * SECONDS_PER_WINDOW
             of_pair += 2 * kernels * rows.size * columns.size * SECONDS_PER_OUTPUT
             pairs = -(-rows.count * columns.count // 2)
@@ -122,6 +122,10 @@ def grid_of(problem):
                 seconds = SECONDS_PER_CALL + of_weights + problem.N * of_image
                 best = Grid(rows, columns, seconds, of_weights)
     return best
+
+
+def seconds_per_product(bytes_of_spectra):
+    return next(time for most, time in SECONDS_PER_PRODUCT.items() if bytes_of_spectra <= most)
 
 
 def bytes_of_tile(problem, rows, columns):

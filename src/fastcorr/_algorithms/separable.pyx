@@ -104,7 +104,7 @@ def seconds(problem, is_bound=False):
     vectors = problem.N * parts * problem.OH * max(problem.OW, lanes) / lanes
     halo = 1 + (problem.KH - 1) * problem.dilation[0] / max(problem.OH, 1)
     cycles = pairs * (
-        1.2 * problem.KW * problem.stride[0] * min(halo, 3) + 1.2 * problem.KH + 22
+        1.2 * problem.KW * problem.stride[0] * min(halo, 3) + 1.2 * problem.KH + 14
     )
     cycles += 8 * problem.C * problem.stride[0] * problem.stride[1]
     return 8e-6 + vectors * cycles / CYCLES_PER_SECOND
