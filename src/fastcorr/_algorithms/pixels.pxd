@@ -12,8 +12,8 @@ from fastcorr._kernels.kernels cimport FC_PAD, fc_kernels_t, fc_window_t
 ctypedef struct pixels_t:
     const fc_kernels_t *kernel
     image_t image
+    char fill[16]                       # the padding constant, compute type; here it is aligned
     int type
-    char fill[16]                       # the padding constant, compute type
     axis_t rows
     axis_t columns
     bint constant_margins
