@@ -12,6 +12,19 @@ import numpy as np
 import fastcorr
 
 PAGE = mmap.PAGESIZE
+# Channels, height, width; kernels and their size: several channels within a vector of the end.
+SMALL = [
+    cases.Case((c, h, w), (f, c, kh, kw))
+    for c, h, w in [(1, 1, 8), (2, 2, 2), (3, 2, 5), (8, 1, 1), (40, 1, 3), (33, 3, 3), (5, 4, 9)]
+    for f in (1, 20)
+    for kh in range(1, min(h, 3) + 1)
+    for kw in range(1, min(w, 3) + 1)
+] + [
+    cases.Case((c, h, w), (f, c // groups, 1, 1), {"groups": groups})
+    for c, h, w in [(8, 1, 1), (12, 2, 2)]
+    for groups in (2, 4)
+    for f in (groups, 5 * groups)
+]
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -33,8 +46,10 @@ def guarded(a, where, maps):
 
 def main(where):
     maps = []
-    for seed, case in enumerate(cases.ALL[::5]):
-        dtype = ("float32", "float64", "int8", "int32", "float16", "complex64")[seed % 6]
+    dtypes = "float32", "float64", "int8", "int32", "float16", "complex64"
+    problems = [(case, dtypes[i % 6]) for i, case in enumerate(cases.ALL[::5])]
+    problems += [(case, dtype) for case in SMALL for dtype in dtypes[:2]]
+    for seed, (case, dtype) in enumerate(problems):
         x, w = cases.whole_arrays(case, dtype, seed)
         y = fastcorr.corr2d(x, w, **case.options)
         out = guarded(np.zeros_like(y), where, maps)

@@ -166,11 +166,13 @@ cdef inline const char *place_of(const job_t *job, const tile_t *t,
 
 cdef inline bint reads_beyond(const job_t *job, const tile_t *t, const chunk_t *chunk,
                               Py_ssize_t end) noexcept nogil:
-    """Whether pixels up to `end` would be read behind the last channel of x."""
+    """Whether pixels up to `end` would be read behind the last channel of x, from it or before."""
     cdef Py_ssize_t rows = t.row0 + (chunk.ky0 + chunk.nky - 1) * job.dilation_y
     cdef Py_ssize_t columns = (chunk.kx0 + chunk.nkx - 1) * job.dilation_x
-    return (t.group * job.channels + chunk.c0 + chunk.nc == job.groups * job.channels
-            and rows * job.pitch + columns + end > job.rows.n * job.pitch)
+    cdef Py_ssize_t channels_left = (
+        (job.groups - t.group) * job.channels - chunk.c0 - chunk.nc)
+    return (rows * job.pitch + columns + end
+            > channels_left * (job.x.c // job.kernel.item_bytes) + job.rows.n * job.pitch)
 
 
 cdef inline void pack_in_place(const job_t *job, const tile_t *t, const chunk_t *chunk,
