@@ -33,11 +33,23 @@ PROBLEMS = [
     [*((p, 1) for p in PROBLEMS), *((p, 2) for p in ("vgg", "depthwise", "one_channel", "int8"))],
 )
 def test_two_megabytes_per_thread_above_input_and_output(child, problem, workers):
+    check_peak(child, problem, workers, 2 * MEBIBYTE * workers)
+
+
+@linux
+@pytest.mark.parametrize(
+    "problem", ["winograd", "winograd_large", "fft_one_channel", "fft_many_channels"]
+)
+def test_64_megabytes_for_transforms(child, problem):
+    check_peak(child, problem, 2, 64 * MEBIBYTE)
+
+
+def check_peak(child, problem, workers, most):
     result = child("peak_memory", problem, workers)
     if result is None:
         pytest.skip("/proc/self/clear_refs cannot be written here")
-    assert result["extra"] <= 2 * MEBIBYTE * workers, result
-    assert result["workspace"] <= 2 * MEBIBYTE * workers, result
+    assert result["extra"] <= most, result
+    assert result["workspace"] <= most, result
 
 
 @linux
