@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from fastcorr._algorithms.gemm_cuts import panel_cycles
+from fastcorr._algorithms.layout import n_phases
 from fastcorr._kernels.dispatch import is_kernel_dtype
 
 # Seconds of one thread: per multiplication in float32 (twice that in double), per number of x and
@@ -48,21 +49,15 @@ def depthwise(problem, is_bound=False):
 
 def gemm(problem, is_bound=False):
     """Seconds of the implicit matrix product."""
-    m, channels, taps, lanes = _sizes(problem)
+    m, channels, n_taps, lanes = _sizes(problem)
     oh, ow = problem.OH, problem.OW
-    k = channels * taps
+    k = channels * n_taps
+    axes = tuple(zip((problem.KH, problem.KW), problem.stride, problem.dilation, strict=True))
     rows, columns = (
-        n - 1 + (taps_of_axis - 1) * dilation // stride + 1
-        for n, taps_of_axis, dilation, stride in zip(
-            (oh, ow), (problem.KH, problem.KW), problem.dilation, problem.stride, strict=True
-        )
+        n + (taps - 1) * dilation // stride
+        for n, (taps, stride, dilation) in zip((oh, ow), axes, strict=True)
     )
-    planes = math.prod(
-        min(taps_of_axis, stride // math.gcd(stride, dilation))
-        for taps_of_axis, dilation, stride in zip(
-            (problem.KH, problem.KW), problem.dilation, problem.stride, strict=True
-        )
-    )
+    planes = math.prod(n_phases(*axis) for axis in axes)
     packed = -(-oh * ow // lanes)
     cycles = min(
         _blocks(m, -(-((oh - 1) * columns + ow) // lanes)) * k,  # as the window lies

@@ -33,7 +33,6 @@ the constants of both are measured, not proven. In tiles of 64x64 to 600x640 poi
 .. [1] N. J. Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., chapter 24, 2002.
 """
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -41,6 +40,7 @@ import numpy as np
 from fastcorr._algorithms.arrays import four, nchw
 from fastcorr._algorithms.definition import definition_of
 from fastcorr._algorithms.gather import Stretch, any_within, gather
+from fastcorr._algorithms.layout import n_phases
 from fastcorr._algorithms.threads import each
 from fastcorr._kernels.dispatch import compute_dtype
 
@@ -107,7 +107,7 @@ def n_terms_of(problem):
     for taps, stride, dilation in zip(
         (problem.KH, problem.KW), problem.stride, problem.dilation, strict=True
     ):
-        terms *= min(taps, stride // math.gcd(stride, dilation))
+        terms *= n_phases(taps, stride, dilation)
     return terms
 
 

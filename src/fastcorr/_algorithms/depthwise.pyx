@@ -24,8 +24,8 @@ from fastcorr._algorithms.operands cimport (
 )
 from fastcorr._algorithms.parallel cimport parallel_for, whole_lines
 from fastcorr._algorithms.pixels cimport (
-    find_window, part_t, pixels_t, place_window, set_image, set_target, stage_rows, store_rows,
-    target_t,
+    choose_block, find_window, locate_tile, pixels_t, place_window, set_image, set_target,
+    stage_rows, store_rows, target_t, tile_t, tiling_t,
 )
 from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
 from fastcorr._algorithms.window cimport axis_of, ceil_div
@@ -34,6 +34,7 @@ from fastcorr._kernels.kernels cimport (
     FC_K_BLOCK, fc_depthwise_t, fc_kernels_t, fc_window_t,
 )
 
+from fastcorr._algorithms.layout import reach
 from fastcorr._kernels.dispatch import active_isa, element_code, is_kernel_dtype
 
 import_array()
@@ -70,9 +71,26 @@ def smallest_window_bytes(problem):
     return columns * reach(1, problem.KH, problem.stride[0], problem.dilation[0]) * 16 * 8
 
 
-def reach(n, taps, stride, dilation):
-    """Inputs that n neighbouring outputs see."""
-    return (n - 1) * stride + (taps - 1) * dilation + 1
+def tile_of(problem, most_pixels):
+    """(rows, columns) of outputs whose window has that many pixels at most, or nearly so."""
+    (stride_y, stride_x), (dilation_y, dilation_x) = problem.stride, problem.dilation
+    columns = problem.OW
+    while columns > FEWEST_COLUMNS and most_pixels < (
+            reach(columns, problem.KW, stride_x, dilation_x)
+            * reach(4, problem.KH, stride_y, dilation_y)):
+        columns = max(ceil_div(columns, 2), FEWEST_COLUMNS)
+    halo = reach(1, problem.KH, stride_y, dilation_y) - stride_y
+    rows = (most_pixels // reach(columns, problem.KW, stride_x, dilation_x) - halo) // stride_y
+    return min(max(rows, 1), problem.OH), columns
+
+
+def pixel_table(n_rows, n_columns, width, lanes):
+    """Of rows of `width` pixels, where each lies in a window of n_columns: pixels_t.pixel.
+
+    It is read only where whole rows are staged at once.
+    """
+    rows = np.arange(n_rows, dtype=np.intp)[:, None] * n_columns
+    return (rows + np.arange(min(width, n_columns))) * lanes
 
 
 ctypedef struct job_t:
@@ -85,16 +103,10 @@ ctypedef struct job_t:
     Py_ssize_t channels, kh, kw, oh, ow
     Py_ssize_t stride_y, stride_x, dilation_y, dilation_x
     bint direct_weights                 # w as computed, all taps side by side
-    Py_ssize_t tile_blocks, tile_rows, tile_columns, chunk_rows, window_rows, window_columns
-    Py_ssize_t n_blocks, n_block_tiles, n_row_tiles, n_column_tiles
+    tiling_t tiling
+    Py_ssize_t chunk_rows, window_rows, window_columns
     const Py_ssize_t *tap               # of w, in its own table
     Py_ssize_t at_weights, at_outputs
-
-
-# The outputs of a tile, and the window of some of its channels.
-ctypedef struct tile_t:
-    Py_ssize_t row0, rows, column0, columns
-    part_t window
 
 
 cdef void stage_weights(const job_t *job, const tile_t *t, char *scratch) noexcept nogil:
@@ -124,23 +136,15 @@ cdef void stage_weights(const job_t *job, const tile_t *t, char *scratch) noexce
 
 cdef void run_tile(const void *job_, Py_ssize_t index, char *scratch) noexcept nogil:
     cdef const job_t *job = <const job_t *> job_
-    cdef Py_ssize_t lanes = job.kernel.lanes, block0, block
+    cdef Py_ssize_t block
     cdef tile_t t
-    block0 = index % job.n_block_tiles * job.tile_blocks
-    index //= job.n_block_tiles
-    t.column0 = index % job.n_column_tiles * job.tile_columns
-    index //= job.n_column_tiles
-    t.row0 = index % job.n_row_tiles * job.tile_rows
-    t.window.image = index // job.n_row_tiles
-    t.rows = min(job.tile_rows, job.oh - t.row0)
-    t.columns = min(job.tile_columns, job.ow - t.column0)
+    locate_tile(&job.tiling, index, &t)
     t.window.row0, t.window.column0 = t.row0 * job.stride_y, t.column0 * job.stride_x
-    t.window.n_rows = job.window_rows - (job.tile_rows - t.rows) * job.stride_y
+    t.window.n_rows = job.window_rows - (job.tiling.tile_rows - t.rows) * job.stride_y
     t.window.n_columns = job.window_columns
     find_window(&job.x, &t.window, scratch)
-    for block in range(block0, min(block0 + job.tile_blocks, job.n_blocks)):
-        t.window.c0, t.window.is_first = block * lanes, block == block0
-        t.window.n_channels = min(lanes, job.channels - t.window.c0)
+    for block in range(t.block0, t.block1):
+        choose_block(&t, block, job.kernel.lanes, job.channels)
         run_block(job, &t, scratch)
 
 
@@ -219,45 +223,36 @@ cdef class Depthwise(Tiled):
         (stride_y, stride_x), (dilation_y, dilation_x) = problem.stride, problem.dilation
         job[0] = self.base
         job.kernel = job.x.kernel = job.y.kernel = kernel
-        job.n_blocks = ceil_div(job.channels, lanes)
+        n_blocks = ceil_div(job.channels, lanes)
 
-        columns = job.ow
-        limit = WINDOW_BYTES // (lanes * item)
-        while True:
-            window_columns = reach(columns, job.kw, stride_x, dilation_x)
-            if columns <= FEWEST_COLUMNS or window_columns * reach(
-                    4, job.kh, stride_y, dilation_y) <= limit:
-                break
-            columns = max(ceil_div(columns, 2), FEWEST_COLUMNS)
-        halo = reach(1, job.kh, stride_y, dilation_y) - stride_y
-        rows = min(max((limit // window_columns - halo) // stride_y, 1), job.oh)
+        rows, columns = tile_of(problem, WINDOW_BYTES // (lanes * item))
         n_column_tiles = ceil_div(job.ow, columns)
         cycles_per_row = 60 + columns * (job.kh * job.kw * 1.2 + 12)
         if workers > 1:
             # Tiles for every thread, several times over, where they are worth it.
-            others = problem.N * job.n_blocks * n_column_tiles
+            others = problem.N * n_blocks * n_column_tiles
             n_row_tiles = min(ceil_div(4 * workers, others),
                               1 + int(job.oh * cycles_per_row / TILE_CYCLES))
             rows = min(rows, max(ceil_div(job.oh, n_row_tiles), 4))
         # As many rows in each tile, or nearly so.
-        job.n_row_tiles = ceil_div(job.oh, rows)
-        rows = ceil_div(job.oh, job.n_row_tiles)
-        job.n_row_tiles = ceil_div(job.oh, rows)
-        job.tile_rows, job.tile_columns, job.n_column_tiles = rows, columns, n_column_tiles
+        rows = ceil_div(job.oh, ceil_div(job.oh, rows))
+        n_row_tiles = ceil_div(job.oh, rows)
         job.chunk_rows = max(CHUNK_BYTES // (columns * lanes * item), 1)
         job.chunk_rows = ceil_div(rows, ceil_div(rows, job.chunk_rows))
         tile_cycles = 300 + cycles_per_row * rows
-        others = problem.N * job.n_row_tiles * n_column_tiles
-        job.tile_blocks = max(min(int(TILE_CYCLES / tile_cycles),
-                                  job.n_blocks * others // (4 * workers)), 1)
-        job.n_block_tiles = ceil_div(job.n_blocks, job.tile_blocks)
-        tile_cycles *= job.tile_blocks
+        others = problem.N * n_row_tiles * n_column_tiles
+        blocks = max(min(int(TILE_CYCLES / tile_cycles), n_blocks * others // (4 * workers)), 1)
+        n_block_tiles = ceil_div(n_blocks, blocks)
+        tile_cycles *= blocks
+        job.tiling = tiling_t(
+            rows=job.oh, columns=job.ow, n_blocks=n_blocks,
+            tile_rows=rows, tile_columns=columns, tile_blocks=blocks,
+            n_row_tiles=n_row_tiles, n_column_tiles=n_column_tiles, n_block_tiles=n_block_tiles)
         job.window_rows = reach(rows, job.kh, stride_y, dilation_y)
-        job.window_columns = window_columns
+        job.window_columns = reach(columns, job.kw, stride_x, dilation_x)
         tap = np.arange(job.kh * job.kw, dtype=np.intp) * lanes
-        n_rows = min(problem.H, job.window_rows)
-        pixel = np.arange(n_rows, dtype=np.intp)[:, None] * window_columns
-        pixel = (pixel + np.arange(min(problem.W, window_columns))) * lanes
+        pixel = pixel_table(
+            min(problem.H, job.window_rows), job.window_columns, problem.W, lanes)
         cut.arrays = [tap, pixel]
         job.tap = <const Py_ssize_t *> PyArray_DATA(<ndarray> tap)
         job.x.pixel = <const Py_ssize_t *> PyArray_DATA(<ndarray> pixel)
@@ -266,7 +261,7 @@ cdef class Depthwise(Tiled):
         job.at_weights, at = at, at + whole_lines((job.kh * job.kw + 1) * lanes * item)
         job.at_outputs, at = at, at + whole_lines(job.chunk_rows * columns * lanes * item)
         cut.scratch_bytes = at
-        cut.n_tiles = (problem.N * job.n_block_tiles * job.n_row_tiles * job.n_column_tiles)
+        cut.n_tiles = others * n_block_tiles
         cut.workers = min(workers, cut.n_tiles,
                           int(cut.n_tiles * tile_cycles / CYCLES_PER_THREAD) + 1)
         cut.tile_seconds = tile_cycles / CYCLES_PER_SECOND

@@ -30,7 +30,8 @@ from fastcorr._kernels.dispatch cimport kernels
 from fastcorr._kernels.kernels cimport fc_depthwise_t, fc_kernels_t
 
 from fastcorr._algorithms import depthwise
-from fastcorr._algorithms.depthwise import FEWEST_COLUMNS, reach
+from fastcorr._algorithms.depthwise import pixel_table
+from fastcorr._algorithms.layout import reach
 from fastcorr._kernels.dispatch import active_isa, compute_code, element_code
 
 import_array()
@@ -227,18 +228,12 @@ cdef class DepthwiseGrad(Tiled):
         tap_bytes = np.arange(n_taps, dtype=np.intp) * job.dw_item
         cut.arrays = [tap_bytes]
         job.tap_bytes = <const Py_ssize_t *> PyArray_DATA(<ndarray> tap_bytes)
-        for is_dy, n_rows, n_columns, width in (
-            (False, min(problem.H, job.window_rows), job.window_columns, problem.W),
-            (True, rows, columns, problem.OW),
-        ):
-            # Read only where whole rows are staged at once.
-            places = np.arange(n_rows, dtype=np.intp)[:, None] * n_columns
-            places = (places + np.arange(min(width, n_columns))) * lanes
-            cut.arrays.append(places)
-            if is_dy:
-                job.dy.pixel = <const Py_ssize_t *> PyArray_DATA(<ndarray> places)
-            else:
-                job.x.pixel = <const Py_ssize_t *> PyArray_DATA(<ndarray> places)
+        x_pixel = pixel_table(
+            min(problem.H, job.window_rows), job.window_columns, problem.W, lanes)
+        dy_pixel = pixel_table(rows, columns, problem.OW, lanes)
+        cut.arrays += [x_pixel, dy_pixel]
+        job.x.pixel = <const Py_ssize_t *> PyArray_DATA(<ndarray> x_pixel)
+        job.dy.pixel = <const Py_ssize_t *> PyArray_DATA(<ndarray> dy_pixel)
         at = place_window(&job.x, job.window_rows, job.window_columns, at)
         cut.scratch_bytes = place_window(&job.dy, rows, columns, at)
         cut.kernel_name = f"fc_{kernel.name.decode()}_depthwise_grad_{lanes}xn_{active_isa()}"
@@ -276,16 +271,7 @@ cdef class DepthwiseGrad(Tiled):
 
 def tile_of(problem, pixel_bytes):
     """(rows, columns) of outputs whose window has WINDOW_BYTES at most, or nearly so."""
-    most = WINDOW_BYTES // pixel_bytes
-    (stride_y, stride_x), (dilation_y, dilation_x) = problem.stride, problem.dilation
-    columns = problem.OW
-    while columns > FEWEST_COLUMNS and most < (
-            reach(columns, problem.KW, stride_x, dilation_x)
-            * reach(4, problem.KH, stride_y, dilation_y)):
-        columns = max(ceil_div(columns, 2), FEWEST_COLUMNS)
-    halo = reach(1, problem.KH, stride_y, dilation_y) - stride_y
-    rows = (most // reach(columns, problem.KW, stride_x, dilation_x) - halo) // stride_y
-    rows = min(max(rows, 1), problem.OH)
+    rows, columns = depthwise.tile_of(problem, WINDOW_BYTES // pixel_bytes)
     return ceil_div(problem.OH, ceil_div(problem.OH, rows)), columns
 
 

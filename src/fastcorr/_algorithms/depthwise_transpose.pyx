@@ -24,8 +24,8 @@ from numpy cimport PyArray_DATA, import_array, ndarray
 from fastcorr._algorithms.operands cimport aligned, image_of, is_computed_in
 from fastcorr._algorithms.parallel cimport parallel_for, whole_lines
 from fastcorr._algorithms.pixels cimport (
-    find_window, part_t, pixels_t, place_window, set_image, set_target, stage_rows, store_rows,
-    target_t,
+    choose_block, find_window, locate_tile, pixels_t, place_window, set_image, set_target,
+    stage_rows, store_rows, target_t, tile_t, tiling_t,
 )
 from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
 from fastcorr._algorithms.window cimport axis_of, axis_t, ceil_div
@@ -33,7 +33,7 @@ from fastcorr._kernels.dispatch cimport kernels
 from fastcorr._kernels.kernels cimport fc_depthwise_t, fc_kernels_t
 
 from fastcorr._algorithms import depthwise
-from fastcorr._algorithms.depthwise import FEWEST_COLUMNS
+from fastcorr._algorithms.depthwise import FEWEST_COLUMNS, pixel_table
 from fastcorr._kernels.dispatch import active_isa, compute_dtype, element_code
 
 import_array()
@@ -69,15 +69,8 @@ ctypedef struct job_t:
     axis_phases_t rows, columns
     const Py_ssize_t *tap_place         # [tap]: in the table of taps, elements
     const Py_ssize_t *first_tap         # [row phase][column phase]: in that table, taps
-    Py_ssize_t n_blocks, tile_blocks, n_block_tiles
-    Py_ssize_t tile_rows, tile_columns, n_row_tiles, n_column_tiles
+    tiling_t tiling                     # of dx
     Py_ssize_t at_weights, at_outputs
-
-# The positions of a tile and the window of dy that they see.
-ctypedef struct tile_t:
-    Py_ssize_t row0, rows, column0, columns
-    part_t window
-
 
 cdef inline Py_ssize_t window_of(const axis_phases_t *axis, Py_ssize_t n) noexcept nogil:
     """Samples that n positions see, the first of them of phase 0."""
@@ -86,24 +79,17 @@ cdef inline Py_ssize_t window_of(const axis_phases_t *axis, Py_ssize_t n) noexce
 
 cdef void run_tile(const void *job_, Py_ssize_t index, char *scratch) noexcept nogil:
     cdef const job_t *job = <const job_t *> job_
-    cdef Py_ssize_t lanes = job.kernel.lanes, block0, block
+    cdef Py_ssize_t block
     cdef tile_t t
-    block0 = index % job.n_block_tiles * job.tile_blocks
-    index //= job.n_block_tiles
-    t.column0 = index % job.n_column_tiles * job.tile_columns
-    index //= job.n_column_tiles
-    t.row0 = index % job.n_row_tiles * job.tile_rows
-    t.window.image = index // job.n_row_tiles
-    t.rows = min(job.tile_rows, job.rows.n - t.row0)
-    t.columns = min(job.tile_columns, job.columns.n - t.column0)
+    locate_tile(&job.tiling, index, &t)
     t.window.row0 = t.row0 // job.rows.stride + job.rows.first
     t.window.column0 = t.column0 // job.columns.stride + job.columns.first
     t.window.n_rows = window_of(&job.rows, t.rows)
-    t.window.n_columns = window_of(&job.columns, job.tile_columns)  # `pixel` counts on it
+    # The same in narrower tiles: `pixel` counts on it.
+    t.window.n_columns = window_of(&job.columns, job.tiling.tile_columns)
     find_window(&job.dy, &t.window, scratch)
-    for block in range(block0, min(block0 + job.tile_blocks, job.n_blocks)):
-        t.window.c0, t.window.is_first = block * lanes, block == block0
-        t.window.n_channels = min(lanes, job.channels - t.window.c0)
+    for block in range(t.block0, t.block1):
+        choose_block(&t, block, job.kernel.lanes, job.channels)
         run_block(job, &t, scratch)
 
 
@@ -221,7 +207,7 @@ cdef class DepthwiseTranspose(Tiled):
         cdef Py_ssize_t item = kernel.item_bytes, lanes = kernel.lanes, at = 0
         job[0] = self.base
         job.kernel = job.dy.kernel = job.dx.kernel = kernel
-        job.n_blocks = ceil_div(job.channels, lanes)
+        n_blocks = ceil_div(job.channels, lanes)
         stride_y, stride_x = job.rows.stride, job.columns.stride
 
         # Whole strides, so that all tiles begin with the first phase.
@@ -235,30 +221,30 @@ cdef class DepthwiseTranspose(Tiled):
         cycles_per_row = columns * (
             CYCLES_PER_PIXEL + CYCLES_PER_TAP * job.n_taps / (stride_y * stride_x))
         if workers > 1:  # tiles for every thread, where they are worth it
-            others = self.problem.N * job.n_blocks * n_column_tiles
+            others = self.problem.N * n_blocks * n_column_tiles
             n_row_tiles = min(ceil_div(4 * workers, others),
                               1 + int(job.rows.n * cycles_per_row / ITEM_CYCLES))
             rows = min(rows, max(ceil_div(job.rows.n, n_row_tiles), 4))
         rows = ceil_div(min(rows, job.rows.n), stride_y) * stride_y
-        job.tile_rows, job.tile_columns = rows, columns
-        job.n_row_tiles, job.n_column_tiles = ceil_div(job.rows.n, rows), n_column_tiles
+        n_row_tiles = ceil_div(job.rows.n, rows)
         tile_cycles = 500 + cycles_per_row * rows
-        others = self.problem.N * job.n_row_tiles * n_column_tiles
-        job.tile_blocks = max(min(int(ITEM_CYCLES / tile_cycles),
-                                  job.n_blocks * others // (4 * workers)), 1)
-        job.n_block_tiles = ceil_div(job.n_blocks, job.tile_blocks)
-        tile_cycles *= job.tile_blocks
-        cut.n_tiles = others * job.n_block_tiles
+        others = self.problem.N * n_row_tiles * n_column_tiles
+        blocks = max(min(int(ITEM_CYCLES / tile_cycles), n_blocks * others // (4 * workers)), 1)
+        n_block_tiles = ceil_div(n_blocks, blocks)
+        tile_cycles *= blocks
+        job.tiling = tiling_t(
+            rows=job.rows.n, columns=job.columns.n, n_blocks=n_blocks,
+            tile_rows=rows, tile_columns=columns, tile_blocks=blocks,
+            n_row_tiles=n_row_tiles, n_column_tiles=n_column_tiles, n_block_tiles=n_block_tiles)
+        cut.n_tiles = others * n_block_tiles
         cut.workers = min(workers, cut.n_tiles,
                           int(cut.n_tiles * tile_cycles / CYCLES_PER_THREAD) + 1)
         cut.tile_seconds = tile_cycles / CYCLES_PER_SECOND
 
         window_rows, window_columns = window_of(&job.rows, rows), window_of(&job.columns, columns)
         place, first = self._tap_tables(lanes)
-        # Read only where whole rows are staged at once.
-        pixel = np.arange(min(self.problem.OH, window_rows), dtype=np.intp)[:, None]
-        pixel = (pixel * window_columns
-                 + np.arange(min(self.problem.OW, window_columns))) * lanes
+        pixel = pixel_table(
+            min(self.problem.OH, window_rows), window_columns, self.problem.OW, lanes)
         cut.arrays = [place, first, pixel, self.kept]
         job.tap_place = <const Py_ssize_t *> PyArray_DATA(<ndarray> place)
         job.first_tap = <const Py_ssize_t *> PyArray_DATA(<ndarray> first)

@@ -45,8 +45,8 @@ from fastcorr._algorithms.certificate import (
     touched,
 )  # fmt: skip
 from fastcorr._algorithms.definition import definition_of
-from fastcorr._algorithms.fft_grid import grid_of, seconds, work_dtype
-from fastcorr._algorithms.gather import Stretch, gather
+from fastcorr._algorithms.fft_grid import grid_of, seconds, stretch_of, work_dtype
+from fastcorr._algorithms.gather import gather
 from fastcorr._algorithms.threads import each
 
 __all__ = ["Fft", "seconds", "unsupported"]
@@ -301,15 +301,8 @@ class Fft:
 
     def _stretch(self, axis, first, phase, n_outputs, cut):
         """The padded positions that a tile sees in a phase of the stride."""
-        problem = self.problem
-        stride = problem.stride[axis]
-        reach = ((problem.KH, problem.KW)[axis] - 1) * problem.dilation[axis] // stride
-        if cut.before is not None:
-            start, n = cut.before, cut.n
-        else:
-            start, n = first * stride + phase, min(n_outputs + reach, cut.n)
-        size = (problem.H, problem.W)[axis]
-        return Stretch(start, stride, n, *problem.padding[axis], size, self.margins[axis])
+        start = first * self.problem.stride[axis] + phase if cut.before is None else cut.before
+        return stretch_of(self.problem, axis, self.margins[axis], cut, start, n_outputs)
 
     # Tiles
 

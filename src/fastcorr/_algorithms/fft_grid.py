@@ -10,6 +10,7 @@ import numpy as np
 from scipy import fft
 
 from fastcorr._algorithms.certificate import is_tight, n_terms_of, repair_seconds
+from fastcorr._algorithms.gather import Stretch
 
 # Memory, in bytes: of all tiles at work together, and of the spectra of w.
 TILES_BYTES = 32 * 2**20
@@ -60,6 +61,14 @@ class Grid(NamedTuple):
     rows: Axis
     columns: Axis
     seconds: float
+
+
+def stretch_of(problem, axis, margins, cut, start, n_outputs):
+    """The padded positions from `start` on that a tile of so many outputs sees, by the stride."""
+    stride = problem.stride[axis]
+    further = ((problem.KH, problem.KW)[axis] - 1) * problem.dilation[axis] // stride
+    n = min(n_outputs + further, cut.n) if cut.before is None else cut.n
+    return Stretch(start, stride, n, *problem.padding[axis], (problem.H, problem.W)[axis], margins)
 
 
 def axes_of(problem, axis, zero_fill, length_for, counts=COUNTS):

@@ -452,49 +452,12 @@ cdef class FftLarge(Tiled):
         (x_energies, x_peaks), (w_energies, w_peaks) = values
         norms = (np.sqrt(x_energies) * np.sqrt(w_energies)).sum(axis=1)     # by kernel
         levels = math.log2(grid.rows.n * grid.columns.n) + 2 * math.sqrt(self.n_terms)
-        error = NORM_ERROR * levels * norms * 2.0**-53
+        scales = x_peaks.max(), w_peaks.max()
         if problem.dtype.char != "d":
-            needed = error / (UNITS_OF_SINGLE * np.finfo(problem.dtype).eps / 2)
-            tile.flags = np.zeros((n_f, *size), np.uint8)
-            found = self._finish(&job, tile, error + needed, None, None)[1]
-            if not found.any():
-                return True
-            if np.count_nonzero(tile.flags.view(bool)) <= certificate.FEW_TO_SUM:
-                for k, row, column in _flagged(tile.flags, found, planes.y):
-                    place = corner[0] + row, corner[1] + column
-                    least = needed[k] * tile.shares[0][row] * tile.shares[1][column]
-                    tile.flags[k, row, column] = not certificate.has_at_least(
-                        problem, (self.rows, self.columns), call.arrays, image, f + k, place, least)
-            else:
-                scales = x_peaks.max(), w_peaks.max()
-                unit = scales[0] * scales[1]
-                self._transform(&job, call, tile, np.float64, scales)
-                tile.flags[:] = 0
-                self._finish(&job, tile, None, needed / unit, error / unit)
-        elif x_peaks.max() > 0 and w_peaks.max() > 0:
-            self._finish(&job, tile, np.full(n_f, -np.inf), None, None)
-            scales = x_peaks.max(), w_peaks.max()
-            unit = scales[0] * scales[1]
-            self._transform(&job, call, tile, np.float32, scales)
-            slack, most = NORM_ERROR * levels * norms * 2.0**-24, norms
-            of_peak = certificate.peak_error(grid.rows.n, grid.columns.n)
-            of_norms = TYPICAL_ERROR / math.sqrt(grid.rows.n * grid.columns.n)
-            blocks = None
-            for is_last in (False, True):
-                error = (of_norms * norms + of_peak * most) * math.sqrt(levels) * 2.0**-53
-                needed = error / (UNITS_OF_DOUBLE * 2.0**-53)
-                largest, found = self._finish(
-                    &job, tile, None, needed / unit, slack / unit, blocks)
-                if is_last or not found.any():
-                    break
-                # Again with the largest |x| * |w|, now known, and flags.
-                most = np.minimum(most, largest.max(axis=1) * unit + slack)
-                blocks = np.flatnonzero(found)
-                tile.flags = np.zeros((n_f, *size), np.uint8)
-            if not found.any():
-                return True
+            self._store_single(&job, call, tile, norms, levels, scales)
         else:
-            self._finish(&job, tile, np.full(n_f, -np.inf), None, None)
+            self._store_double(&job, call, tile, norms, levels, scales)
+        if tile.flags is None:
             return True
         for k, flags in enumerate(tile.flags.view(bool)):
             if flags.any():
@@ -502,6 +465,51 @@ cdef class FftLarge(Tiled):
                     problem, (self.rows, self.columns), call.arrays, image, f + k, corner, flags,
                     workers)
         return True
+
+    cdef _store_single(self, job_t *job, call, tile, norms, levels, scales):
+        """Store outputs; flag those for which neither |y| nor |x| * |w| is large enough."""
+        problem, unit = self.problem, scales[0] * scales[1]
+        error = NORM_ERROR * levels * norms * 2.0**-53
+        needed = error / (UNITS_OF_SINGLE * np.finfo(problem.dtype).eps / 2)
+        tile.flags = np.zeros((tile.n_f, *tile.size), np.uint8)
+        found = self._finish(job, tile, error + needed, None, None)[1]
+        if not found.any():
+            tile.flags = None
+        elif np.count_nonzero(tile.flags.view(bool)) <= certificate.FEW_TO_SUM:
+            for k, row, column in _flagged(tile.flags, found, call.grid.planes.y):
+                place = tile.corner[0] + row, tile.corner[1] + column
+                least = needed[k] * tile.shares[0][row] * tile.shares[1][column]
+                tile.flags[k, row, column] = not certificate.has_at_least(
+                    problem, (self.rows, self.columns), call.arrays, tile.image, tile.f + k, place,
+                    least)
+        else:
+            self._transform(job, call, tile, np.float64, scales)
+            tile.flags[:] = 0
+            self._finish(job, tile, None, needed / unit, error / unit)
+
+    cdef _store_double(self, job_t *job, call, tile, norms, levels, scales):
+        """Store outputs; flag those for which |x| * |w| is not large enough."""
+        grid, unit = call.grid, scales[0] * scales[1]
+        self._finish(job, tile, np.full(tile.n_f, -np.inf), None, None)
+        if not (scales[0] > 0 and scales[1] > 0):
+            return
+        self._transform(job, call, tile, np.float32, scales)
+        slack = NORM_ERROR * levels * norms * 2.0**-24
+        of_peak = certificate.peak_error(grid.rows.n, grid.columns.n)
+        of_norms = TYPICAL_ERROR / math.sqrt(grid.rows.n * grid.columns.n)
+        most, blocks = norms, None
+        for is_last in (False, True):
+            error = (of_norms * norms + of_peak * most) * math.sqrt(levels) * 2.0**-53
+            needed = error / (UNITS_OF_DOUBLE * 2.0**-53)
+            largest, found = self._finish(job, tile, None, needed / unit, slack / unit, blocks)
+            if not found.any():
+                tile.flags = None
+                return
+            if not is_last:
+                # Again with the largest |x| * |w|, now known, and flags.
+                most = np.minimum(most, largest.max(axis=1) * unit + slack)
+                blocks = np.flatnonzero(found)
+                tile.flags = np.zeros((tile.n_f, *tile.size), np.uint8)
 
     cdef _fill_job(self, job_t *job, call, tile, row_tile, column_tile):
         """What both precisions share."""

@@ -15,12 +15,12 @@ from scipy import fft
 
 from fastcorr._algorithms import fft_grid
 from fastcorr._algorithms.certificate import GOOD_LENGTHS, n_terms_of, repair_seconds
+from fastcorr._algorithms.fft_tiles_cuts import unsupported_numbers
 
 # Memory, in bytes, of the planes of a tile; kept for no more than BOUND_FACTOR of time.
 PLANES_BYTES = 64 * 2**20
 BOUND_FACTOR = 2.0
 SCRATCH_BYTES = 12 * 2**20  # of a thread
-MOST_TERMS = 64  # channels and phases that are summed
 COUNTS = 1, 2, 3, 4, 6, 8, 12, 16  # tiles along an axis
 BLOCK = 32  # rows of a plane, in whole blocks of any instruction set
 
@@ -39,15 +39,10 @@ CERTIFICATE_FACTOR = 2.4  # of double: |x| * |w| in single precision
 
 def unsupported(problem):
     """None, or why these transforms cannot serve the problem."""
-    if problem.dtype.char not in "efd":
-        return "only real floating-point numbers are transformed in rows and columns of our own"
-    if min(problem.H, problem.W) == 0:
-        return "the image is empty"
-    if n_terms_of(problem) > MOST_TERMS:
-        return f"up to {MOST_TERMS} channels and phases of a stride are summed"
-    if fft_grid.work_dtype(problem) != np.float64:
-        return "so little of the kernel lies on the image that long double is transformed"
-    return None
+    refusal = unsupported_numbers(problem)
+    if refusal is None and fft_grid.work_dtype(problem) != np.float64:
+        refusal = "so little of the kernel lies on the image that long double is transformed"
+    return refusal
 
 
 def seconds(problem, is_bound=False):

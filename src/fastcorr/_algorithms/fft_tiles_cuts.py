@@ -31,14 +31,20 @@ SECONDS_PER_CALL = 60e-6
 
 def unsupported(problem):
     """None, or why small transforms cannot serve the problem."""
+    refusal = unsupported_numbers(problem)
+    if refusal is None and grid_of(problem) is None:
+        refusal = "the kernel is too large for small tiles"
+    return refusal
+
+
+def unsupported_numbers(problem):
+    """None, or why transforms of our own, of small tiles or of large ones, cannot serve them."""
     if problem.dtype.char not in "efd":
-        return "only real floating-point numbers are transformed in small tiles"
+        return "only real floating-point numbers are transformed by kernels of our own"
     if min(problem.H, problem.W) == 0:
         return "the image is empty"
     if n_terms_of(problem) > MOST_TERMS:
         return f"up to {MOST_TERMS} channels and phases of a stride are summed"
-    if grid_of(problem) is None:
-        return "the kernel is too large for small tiles"
     return None
 
 

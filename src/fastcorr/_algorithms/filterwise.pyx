@@ -33,6 +33,7 @@ from fastcorr._kernels.dispatch cimport kernels
 from fastcorr._kernels.kernels cimport fc_kernels_t, fc_window_t
 
 from fastcorr._algorithms.gemm_cuts import K_CHUNK, chunk_of, even_pieces
+from fastcorr._algorithms.layout import reach
 from fastcorr._kernels.dispatch import active_isa, element_code, is_kernel_dtype
 
 import_array()
@@ -66,11 +67,6 @@ def smallest_window_bytes(problem):
     return (
         channels * reach(1, problem.KH, problem.stride[0], problem.dilation[0])
         * reach(problem.OW, problem.KW, problem.stride[1], problem.dilation[1]) * 8)
-
-
-def reach(n, taps, stride, dilation):
-    """Inputs that n neighbouring outputs see."""
-    return (n - 1) * stride + (taps - 1) * dilation + 1
 
 
 ctypedef struct job_t:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastcorr._algorithms.gather import Stretch
+from fastcorr._algorithms.fft_grid import stretch_of
 
 MOST_RUNS = 16  # of columns with one step, that are staged run by run
 NOTHING = 2**30  # the step of a run of columns that are the constant
@@ -47,16 +47,11 @@ def tables_of(problem, margins, grid, phases, fill, tile):
 
 
 def _stretch(problem, axis, margins, cut, tile, phase):
-    """What a tile sees in a phase of the stride."""
-    stride, size = problem.stride[axis], (problem.H, problem.W)[axis]
-    reach = ((problem.KH, problem.KW)[axis] - 1) * problem.dilation[axis] // stride
-    if cut.before is not None:  # a whole period
-        start, n = 0, cut.n
-    else:
-        first = tile * cut.size
-        n_outputs = min(cut.size, (problem.OH, problem.OW)[axis] - first)
-        start, n = first * stride + phase, min(n_outputs + reach, cut.n)
-    return Stretch(start, stride, n, *problem.padding[axis], size, margins)
+    """What a tile sees in a phase of the stride: a whole period from any place, or its part."""
+    first = tile * cut.size
+    start = first * problem.stride[axis] + phase if cut.before is None else 0
+    n_outputs = min(cut.size, (problem.OH, problem.OW)[axis] - first)
+    return stretch_of(problem, axis, margins, cut, start, n_outputs)
 
 
 def _lines(phases, size, axis):

@@ -34,6 +34,37 @@ ctypedef struct part_t:
     Py_ssize_t c0, n_channels
     bint is_first                       # of the channels whose margins are the same
 
+# How outputs are cut into tiles: rows and columns of an image, and some blocks of channels.
+ctypedef struct tiling_t:
+    Py_ssize_t rows, columns, n_blocks              # of all
+    Py_ssize_t tile_rows, tile_columns, tile_blocks
+    Py_ssize_t n_row_tiles, n_column_tiles, n_block_tiles
+
+# The outputs of a tile, and the window of some of its channels.
+ctypedef struct tile_t:
+    Py_ssize_t row0, rows, column0, columns, block0, block1
+    part_t window
+
+
+cdef inline void locate_tile(const tiling_t *cut, Py_ssize_t index, tile_t *t) noexcept nogil:
+    """Blocks of channels run fastest, then columns, rows, images."""
+    t.block0 = index % cut.n_block_tiles * cut.tile_blocks
+    t.block1 = min(t.block0 + cut.tile_blocks, cut.n_blocks)
+    index //= cut.n_block_tiles
+    t.column0 = index % cut.n_column_tiles * cut.tile_columns
+    t.columns = min(cut.tile_columns, cut.columns - t.column0)
+    index //= cut.n_column_tiles
+    t.row0 = index % cut.n_row_tiles * cut.tile_rows
+    t.rows = min(cut.tile_rows, cut.rows - t.row0)
+    t.window.image = index // cut.n_row_tiles
+
+
+cdef inline void choose_block(tile_t *t, Py_ssize_t block, Py_ssize_t lanes,
+                              Py_ssize_t n_channels) noexcept nogil:
+    """Let the window hold the channels of that block, of so many channels of all blocks."""
+    t.window.c0, t.window.is_first = block * lanes, block == t.block0
+    t.window.n_channels = min(lanes, n_channels - t.window.c0)
+
 
 cdef inline void set_image(pixels_t *p, image_t image, bint is_computed, Py_ssize_t width) noexcept:
     """`is_computed`: of numbers as kernels compute in them; `width` pixels are a row."""

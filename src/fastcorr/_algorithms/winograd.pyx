@@ -8,7 +8,7 @@ weights: at each point a matrix product over the channels (winograd.inc has the 
     measure and transform w                         parallel_for over output channels
     for block of tiles, range of output channels    parallel_for
       for panel of NR tiles
-        for row of tiles                            fc_winograd_input, and the guard below
+        for row of tiles                            fc_winograd_input, fc_winograd_guard
       for block of m rows
         for chunk of channels                       their weights, transformed here or before
           for point, for panel                      fc_gemm
