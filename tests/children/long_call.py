@@ -27,8 +27,8 @@ def arrays(path):
     if path == "one_channel":
         return rng.random((3000, 3000), np.float32), rng.random((511, 511), np.float32), direct
     if path == "transforms":
-        x = full(rng.random((2000, 2000), np.float32), (16, 1, 2000, 2000))
-        return x, rng.random((1, 1, 511, 511), np.float32), {"method": "fft"}
+        x = full(rng.random((2000, 2000), np.float32), (500, 1, 2000, 2000))
+        return x, rng.random((1, 1, 1601, 1601), np.float32), {"method": "fft"}
     if path == "depthwise":
         x = full(rng.random((1000, 1000), np.float32), (64, 1000, 1000))
         w = full(rng.random((127, 127), np.float32), (64, 1, 127, 127))
