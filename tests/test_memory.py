@@ -38,7 +38,8 @@ def test_two_megabytes_per_thread_above_input_and_output(child, problem, workers
 
 @linux
 @pytest.mark.parametrize(
-    "problem", ["winograd", "winograd_large", "fft_one_channel", "fft_many_channels"]
+    "problem",
+    ["winograd", "winograd_large", "fft_one_channel", "fft_many_channels", "fft_large_w"],
 )
 def test_64_megabytes_for_transforms(child, problem):
     check_peak(child, problem, 2, 64 * MEBIBYTE)

@@ -39,6 +39,7 @@ PROBLEMS = {
     "stride": ("f", (64, 224, 224), (64, 64, 3, 3), {"stride": 2, "padding": "same"}),
     "fft_one_channel": ("d", (2000, 2000), (99, 99), {"method": "fft"}),
     "fft_many_channels": ("f", (8, 400, 400), (12, 8, 65, 65), {"method": "fft"}),
+    "fft_large_w": ("f", (256, 240, 240), (1, 256, 230, 230), {"method": "fft"}),
     "winograd": ("f", (128, 112, 112), (128, 128, 3, 3), {"padding": 1, "method": "winograd"}),
     "winograd_large": ("f", (256, 90, 90), (1024, 256, 3, 3), {"method": "winograd"}),
     "dilation": ("f", (64, 100, 100), (64, 64, 3, 3), {"dilation": 12}),

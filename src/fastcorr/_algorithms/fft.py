@@ -98,9 +98,7 @@ class _Block:
     def __init__(self, call, channel0, f, work):
         self.channel0, self.f = channel0, f
         self.spectra, self.magnitudes = {}, {}
-        size = np.abs(call.w[f.start : f.stop]).astype(work.char.lower())
-        self.sums = size.sum(axis=(2, 3))
-        self.norms = np.sqrt((size * size).sum(axis=(2, 3)))
+        self.sums, self.norms, self.largest = _sizes(call.w[f.start : f.stop], work.char.lower())
 
 
 class _Tile(NamedTuple):
@@ -229,8 +227,11 @@ class Fft:
         keys = list(product(block.f, range(self.n_spectra)))
         each(keep, keys, workers if call.workers == 1 else 1)
 
-    def _kernel_spectrum(self, call, f, i, magnitude=None):
-        """The conjugate spectrum of a kernel's channel and phase; `magnitude`: dtype for |w|."""
+    def _kernel_spectrum(self, call, f, i, magnitude=None, largest=1):
+        """The conjugate spectrum of a kernel's channel and phase.
+
+        `magnitude`: the dtype for |w| / `largest` in place of w.
+        """
         channel, phase = divmod(i, len(self.phases))
         (_, rows, row_places), (_, columns, column_places) = self.phases[phase]
         rows_axis, columns_axis = call.grid.rows, call.grid.columns
@@ -242,7 +243,7 @@ class Fft:
         is_folded = [
             len(set(places.tolist())) < len(places) for places in (row_places, column_places)
         ]
-        scale = 1 if magnitude is None else 1 / np.abs(call.w[f]).max()
+        scale = 1 if magnitude is None else 1 / largest
 
         def transform(first):
             here = slice(first, first + step)
@@ -456,7 +457,7 @@ class Fft:
         grid, norm = call.grid, np.sqrt(energies.sum())
         if not 0 < norm < np.inf:
             return np.zeros((tile.rows, tile.columns), bool)
-        scale, largest = float(1 / norm), float(np.abs(call.w[f]).max())
+        scale, largest = float(1 / norm), float(block.largest[f - block.f.start].max())
         total = None
         for i in range(self.n_spectra):
             source = magnitudes.get(i)
@@ -466,7 +467,7 @@ class Fft:
                     magnitudes[i] = source
             weights = block.magnitudes.get((f, i))
             if weights is None:
-                weights = self._kernel_spectrum(call, f, i, work)
+                weights = self._kernel_spectrum(call, f, i, work, largest)
                 if block.spectra:
                     block.magnitudes[f, i] = weights
             total = source * weights if total is None else total + source * weights
@@ -488,6 +489,19 @@ class _Memory(NamedTuple):
     kernels: int  # served together
     tile: int  # bytes
     spectra: int  # bytes, of w
+
+
+def _sizes(w, dtype):
+    """The sum, the norm and the largest of |w| of each channel, shaped (kernels, channels)."""
+    sums, norms, largest = np.empty((3, *w.shape[:2]), dtype)
+    step = max(STEP // (w.shape[2] * w.shape[3]), 1)  # w may be larger than all memory allowed
+    for f, first in product(range(len(w)), range(0, w.shape[1], step)):
+        here = f, slice(first, first + step)
+        size = np.abs(w[here]).astype(dtype, copy=False)
+        sums[here] = size.sum(axis=(1, 2))
+        norms[here] = np.sqrt(np.einsum("cij,cij->c", size, size))
+        largest[here] = size.max(axis=(1, 2))
+    return sums, norms, largest
 
 
 def _sum_of_squares(a):
