@@ -5,8 +5,6 @@ Small problems never take transforms by themselves; the fixture `fft_first` make
 them, with all its certificates and repairs.
 """
 
-import math
-
 import numpy as np
 import pytest
 from cases import ALL, Case, normal, normal_arrays, whole_arrays
@@ -14,7 +12,14 @@ from contract import check, check_bits, compare, definition, roundoff
 
 import fastcorr
 from fastcorr import _plan
-from fastcorr._algorithms import certificate, fft, fft_grid, fft_large_cuts, fft_tiles_cuts
+from fastcorr._algorithms import (
+    certificate,
+    fft,
+    fft_blocks_cuts,
+    fft_grid,
+    fft_large_cuts,
+    fft_tiles_cuts,
+)
 
 OPTIONS = [
     Case((40, 50), (13, 9)),
@@ -48,7 +53,7 @@ main_dtypes = pytest.mark.parametrize("dtype", ["f", "D"])
 by_dtype = pytest.mark.parametrize("dtype", FLOATS, ids=lambda d: d.__name__)
 
 
-@pytest.fixture(params=["fft", "fft_tiles", "fft_large"])
+@pytest.fixture(params=["fft", "fft_tiles", "fft_large", "fft_blocks"])
 def fft_first(monkeypatch, request):
     """Let 'auto', and a forced 'fft', prefer one of the algorithms where that serves at all."""
     rows = [
@@ -72,15 +77,24 @@ def small_tiles(monkeypatch):
     monkeypatch.setattr(fft_large_cuts, "PLANES_BYTES", 2**15)
     monkeypatch.setattr(fft_large_cuts, "BOUND_FACTOR", np.inf)
     fft_large_cuts._grid.cache_clear()
+    monkeypatch.setattr(fft_blocks_cuts, "SIZES", (32,))
+    monkeypatch.setattr(fft_blocks_cuts, "SPECTRA_BYTES", 2**15)
+    forget_blocks()
     monkeypatch.setattr(fft, "STEP", 2**9)
     monkeypatch.setattr(fft, "SHARED_POINTS", 1)
     fft_grid._grid.cache_clear()
     _plan.plan_for.cache_clear()
     yield
     fft_tiles_cuts.grid_of.cache_clear()
+    forget_blocks()
     fft_large_cuts._grid.cache_clear()
     fft_grid._grid.cache_clear()
     _plan.plan_for.cache_clear()
+
+
+def forget_blocks():
+    fft_blocks_cuts.grid_of.cache_clear()
+    fft_blocks_cuts.grid_of_size.cache_clear()
 
 
 def check_norm(x, w, bias=None, **options):
@@ -254,10 +268,13 @@ def test_transforms_of_every_factor(fft_first, size, dtype):
 def test_most_outputs_of_large_kernels_are_certified(monkeypatch):
     """A quarter of the kernel on the image is enough, as it is in the corners of 'same'."""
     repaired = []
-    recompute = certificate.recompute
-    monkeypatch.setattr(
-        certificate, "recompute", lambda *a: (repaired.append(math.prod(a[6])), recompute(*a))
-    )
+    compute = certificate.compute_boxes
+
+    def counted(*arguments):
+        repaired.extend((box[1] - box[0]) * (box[3] - box[2]) for box in arguments[5])
+        compute(*arguments)
+
+    monkeypatch.setattr(certificate, "compute_boxes", counted)
     rng = np.random.default_rng(0)
     for k in (63, 127):
         x, w = rng.standard_normal((200, 200)), rng.standard_normal((k, k))
@@ -277,7 +294,7 @@ def test_two_ways_to_confirm(monkeypatch, fft_first, few):
 
 
 def test_a_forced_fft_is_what_auto_gives(fft_first):
-    for dtype in ("f", "d"):
+    for dtype in "d" if fft_first == "fft_blocks" else "fd":
         x, w = normal_arrays(SHAPES[0], dtype)
         star_in_the_dark(x, w, None)
         y = fastcorr.corr2d(x, w, method="fft")
@@ -358,6 +375,35 @@ def test_an_image_alone_and_in_a_batch(fft_first, small_tiles, method):
     y = fastcorr.corr2d(x, w, padding="same", method=method)
     for i in range(3):
         check_bits(fastcorr.corr2d(x[i], w, padding="same", method=method, workers=1), y[i])
+
+
+def test_channels_alone_and_in_a_batch_of_blocks(fft_first, small_tiles):
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((3, 2, 70, 60)), rng.standard_normal((2, 1, 40, 50))
+    x[0, 0, :30] *= 1e-9
+    x[1, 1, 7, 7], x[2, 1] = np.inf, 0
+    bias = np.array([1.0, -1e-7])
+    y = fastcorr.corr2d(x, w, bias, padding="full", groups=2, method="fft")
+    compare(y, *definition(x, w, bias, padding="full", groups=2), units=64)
+    for i in range(3):
+        alone = fastcorr.corr2d(x[i], w, bias, padding="full", groups=2, method="fft")
+        check_bits(alone, y[i])
+
+
+@pytest.mark.parametrize("size", [32, 64, 128])
+@pytest.mark.parametrize("options", [
+    {"padding": "full"}, {"padding": "same", "padding_mode": "wrap"},
+    {"padding": ((0, 90), (10, 0)), "padding_value": 3}, {},
+], ids=str)  # fmt: skip
+def test_blocks_of_every_size(monkeypatch, fft_first, size, options):
+    monkeypatch.setattr(fft_blocks_cuts, "SIZES", (size,))
+    forget_blocks()
+    for case in Case((150, 97), (70, 33)), Case((40, 140), (65, 64)), Case((65, 64), (64, 1)):
+        if options or case.x[0] > case.w[0]:
+            x, w = normal_arrays(case, "d")
+            x[20:, 30:] *= 1e-7
+            check(x, w, units=64, method="fft", **options)
+    forget_blocks()
 
 
 @pytest.mark.parametrize("mode", ["full", "same"])

@@ -37,6 +37,8 @@ from fastcorr import _costs
 from fastcorr._algorithms import (
     depthwise,
     fft,
+    fft_blocks,
+    fft_blocks_cuts,
     fft_large,
     fft_large_cuts,
     fft_tiles,
@@ -113,6 +115,10 @@ ALGORITHMS = (
     Algorithm(
         "fft_tiles", "fft", "large kernels: transforms of small overlapping tiles",
         fft_tiles_cuts.unsupported, fft_tiles_cuts.seconds, fft_tiles.FftTiles,
+    ),
+    Algorithm(
+        "fft_blocks", "fft", "large kernels of double: transforms of blocks of the kernel",
+        fft_blocks_cuts.unsupported, fft_blocks_cuts.seconds, fft_blocks.FftBlocks,
     ),
     Algorithm(
         "fft_large", "fft", "the largest kernels: transforms of large tiles",

@@ -38,10 +38,10 @@ from dataclasses import replace
 import numpy as np
 
 from fastcorr._algorithms.arrays import four, nchw
+from fastcorr._algorithms.boxes import BLOCK, compute, serves
 from fastcorr._algorithms.definition import definition_of
 from fastcorr._algorithms.gather import Stretch, any_within, gather
 from fastcorr._algorithms.layout import n_phases
-from fastcorr._algorithms.threads import each
 from fastcorr._kernels.dispatch import compute_dtype
 
 NORM_ERROR = 1.0
@@ -54,14 +54,15 @@ UNITS_OF_DOUBLE = 48
 MOST_TERMS = 10**5
 # Numbers whose squares, and sums of these, neither overflow nor vanish.
 LARGEST, SMALLEST = 1e140, 1e-140
-# Outputs that are not worth a look for zeros; of a repair, where there are more.
+# Outputs that are not worth a look for zeros.
 FEW = 32
-BLOCK = 16, 64
 # Outputs whose |x| * |w| is summed one by one: for most, a few terms are enough.
 FEW_TO_SUM = 1024
 # Of a kernel on the image, for random numbers to be certified in double; EPYC 9004, 2026-11.
 LEAST_SHARE = 0.25
 SECONDS_PER_REPAIRED_TERM = 1 / 8e9
+# Of outputs that are repaired together, by `boxes` or others; Intel Xeon, AVX-512, 2026-11-27.
+SECONDS_PER_BLOCK, SECONDS_PER_BOX = 5e-6, 100e-6
 SECONDS_PER_LOOK = 10e-9  # for zeros, per output of a tile
 
 
@@ -271,20 +272,109 @@ def repair(problem, margins, arrays, image, f, corner, doubtful, workers):
         outputs = outputs[corner[0] : corner[0] + size[0], corner[1] : corner[1] + size[1]]
         outputs[zero] = 0 if bias is None else bias_of(problem, bias, f)
         rows, columns = np.nonzero(doubtful & ~zero)
-    height, width = (1, 1) if len(rows) <= FEW else BLOCK
-    n_across = -(-size[1] // width)
-    boxes = np.unique(rows // height * n_across + columns // width)
-    places = [(box // n_across * height, box % n_across * width) for box in boxes.tolist()]
+    boxes = boxes_of(problem, corner, size, rows, columns, not any(fill))
+    compute_boxes(problem, margins, arrays, image, f, boxes, workers)
 
-    def compute(place):
-        row, column = place
+
+def compute_boxes(problem, margins, arrays, image, f, boxes, workers):
+    """Compute boxes (row, end, column, end) of a kernel's outputs from the definition."""
+    if serves(problem):
+        table = _cut(problem, boxes, not any(arrays[4]))
+        compute(problem, margins, arrays, image, f, table, workers)
+        return
+    for row, row_end, column, column_end in boxes:
         recompute(
-            problem, margins, arrays, image, slice(f, f + 1),
-            (corner[0] + row, corner[1] + column),
-            (min(height, size[0] - row), min(width, size[1] - column)), 1,
+            problem, margins, arrays, image, slice(f, f + 1), (row, column),
+            (row_end - row, column_end - column), workers,
         )  # fmt: skip
 
-    each(compute, places, workers)
+
+def _cut(problem, boxes, fill_is_zero):
+    """The boxes cut into such as `boxes.compute` takes."""
+    table = []
+    for row, row_end, column, column_end in boxes:
+        is_turned = row_end - row > column_end - column
+        height, width = BLOCK[::-1] if is_turned else BLOCK
+        for first_row in range(row, row_end, height):
+            n_rows = min(height, row_end - first_row)
+            row_taps = taps_met(problem, 0, first_row, n_rows, fill_is_zero)
+            for first_column in range(column, column_end, width):
+                n_columns = min(width, column_end - first_column)
+                column_taps = taps_met(problem, 1, first_column, n_columns, fill_is_zero)
+                ends = first_row + n_rows, first_column + n_columns
+                box = first_row, ends[0], first_column, ends[1]
+                table.append((*box, *row_taps, *column_taps, is_turned))
+    return np.array(table, np.intp)
+
+
+def boxes_of(problem, corner, size, rows, columns, fill_is_zero):
+    """Boxes (row, end, column, end) that hold all outputs (rows, columns) from `corner` on.
+
+    Those of BLOCK, or of one output where there are few, and of these neighbours are taken together
+    if that saves time.
+    """
+    height, width = (1, 1) if len(rows) <= FEW else BLOCK
+    n_across = -(-size[1] // width)
+    block = rows // height * n_across + columns // width
+    order = np.argsort(block, kind="stable")
+    starts = np.flatnonzero(np.diff(block[order], prepend=-1))
+    if not len(starts):
+        return []
+    ends = []
+    for at in rows[order], columns[order]:
+        ends += [np.minimum.reduceat(at, starts), np.maximum.reduceat(at, starts) + 1]
+    boxes = np.stack(ends, axis=1).tolist()
+
+    of_box = SECONDS_PER_BLOCK if serves(problem) else SECONDS_PER_BOX
+
+    def cost(box):
+        outputs = (box[1] - box[0]) * (box[3] - box[2])
+        for axis in (0, 1):
+            first, end = box[2 * axis : 2 * axis + 2]
+            begin, last = taps_met(problem, axis, corner[axis] + first, end - first, fill_is_zero)
+            outputs *= last - begin
+        terms = outputs * (problem.C // problem.groups)
+        return of_box + terms * SECONDS_PER_REPAIRED_TERM
+
+    boxes = merged(boxes, (0, 2), height, width, cost)
+    boxes.sort(key=lambda box: (box[2] // width, box[0]))
+    boxes = merged(boxes, (2, 0), width, height, cost)
+    return (np.array(boxes) + np.repeat(corner, 2)).tolist()
+
+
+def merged(boxes, axes, across, along, cost):
+    """Boxes that follow each other in the list, those of one line that do not lie far apart.
+
+    A line is `across` wide along axis axes[0], a gap along axes[1] less than `along`.
+    """
+    line, at = axes
+    found = []
+    for box in boxes:
+        if found:
+            other = found[-1][0]
+            both = [min(box[0], other[0]), max(box[1], other[1]),
+                    min(box[2], other[2]), max(box[3], other[3])]  # fmt: skip
+            if box[line] // across == other[line] // across and box[at] - other[at + 1] < along:
+                costs = cost(box), cost(both)
+                if costs[1] <= found[-1][1] + costs[0]:
+                    found[-1] = both, costs[1]
+                    continue
+        found.append((box, cost(box)))
+    return [box for box, _ in found]
+
+
+def taps_met(problem, axis, first, n_outputs, fill_is_zero):
+    """The run of taps along an axis that meet the image for any of these outputs, one at least.
+
+    All of them, unless there are zeros outside.
+    """
+    taps, size = (problem.KH, problem.KW)[axis], (problem.H, problem.W)[axis]
+    if problem.padding_mode != "constant" or not fill_is_zero:
+        return 0, taps
+    stride, dilation = problem.stride[axis], problem.dilation[axis]
+    before, _ = problem.padding[axis]
+    begin = min(max((before - (first + n_outputs - 1) * stride) // dilation, 0), taps - 1)
+    return begin, max(min((before + size - 1 - first * stride) // dilation + 1, taps), begin + 1)
 
 
 def bias_of(problem, bias, f):
@@ -305,18 +395,11 @@ def recompute(problem, margins, arrays, image, f, corner, size, workers):
     channel0 = f.start // (problem.F // problem.groups) * channels
     x = nchw(x, problem.channels_last)[image, channel0 : channel0 + channels]
     y = nchw(y, problem.channels_last)[image, f]
-    is_padded_with_zeros = problem.padding_mode == "constant" and not any(fill)
     window, outputs, taps = [], [], []
     for axis, first in enumerate(corner):
         stride, dilation = problem.stride[axis], problem.dilation[axis]
-        before, _ = problem.padding[axis]
-        n_taps, n = (problem.KH, problem.KW)[axis], (problem.H, problem.W)[axis]
-        begin, last = 0, n_taps
-        if is_padded_with_zeros:  # no more of the kernel than meets the image
-            begin = min(
-                max((before - (first + size[axis] - 1) * stride) // dilation, 0), n_taps - 1
-            )
-            last = max(min((before + n - 1 - first * stride) // dilation + 1, n_taps), begin + 1)
+        n = (problem.H, problem.W)[axis]
+        begin, last = taps_met(problem, axis, first, size[axis], not any(fill))
         taps.append(slice(begin, last))
         reach = (size[axis] - 1) * stride + (last - begin - 1) * dilation + 1
         window.append(
@@ -331,16 +414,20 @@ def recompute(problem, margins, arrays, image, f, corner, size, workers):
     for source, target in zip(x, part_x[0], strict=True):
         gather(source, *window, constant, target)
     part_w = four(w)[f, :, taps[0], taps[1]]
-    n_kernels = len(part_w)
+    part_y = np.empty((1, len(part_w), *size), problem.dtype)
+    target, strides, dilations = part_y, problem.stride, problem.dilation
+    if size[0] > size[1]:  # vectors lie along the rows
+        part_x = np.ascontiguousarray(part_x.swapaxes(2, 3))
+        part_w, part_y = part_w.swapaxes(2, 3), part_y.swapaxes(2, 3)
+        strides, dilations = strides[::-1], dilations[::-1]
     part = replace(
-        problem, N=1, C=channels, F=n_kernels, groups=1, H=window[0].n, W=window[1].n,
-        KH=part_w.shape[2], KW=part_w.shape[3], OH=size[0], OW=size[1], x_shape=part_x.shape,
-        w_shape=part_w.shape, y_shape=(1, n_kernels, *size), padding=((0, 0), (0, 0)),
-        padding_mode="constant", channels_last=False,
+        problem, N=1, C=channels, F=len(part_w), groups=1, H=part_x.shape[2], W=part_x.shape[3],
+        KH=part_w.shape[2], KW=part_w.shape[3], OH=part_y.shape[2], OW=part_y.shape[3],
+        x_shape=part_x.shape, w_shape=part_w.shape, y_shape=part_y.shape, stride=strides,
+        dilation=dilations, padding=((0, 0), (0, 0)), padding_mode="constant", channels_last=False,
     )  # fmt: skip
     if bias is not None:
         is_last = problem.dtype.kind == "c" and problem.w_dtype.kind != "c"
         bias = np.ascontiguousarray(bias[:, f] if is_last else bias[f])
-    part_y = np.empty((1, n_kernels, *size), problem.dtype)
     definition_of(part, (None, None), (None, None)).run(part_x, part_w, bias, part_y, fill, workers)
-    y[:, outputs[0], outputs[1]] = part_y[0]
+    y[:, outputs[0], outputs[1]] = target[0]

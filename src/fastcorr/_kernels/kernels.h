@@ -262,6 +262,12 @@ typedef void (*fc_fft_load_fn)(ptrdiff_t n, const void *re, const void *im, ptrd
 typedef void (*fc_fft_multiply_fn)(ptrdiff_t n_rows, const void *a, const void *b, void *out,
                                    int accumulate);
 
+/* out = the sum of a[t] * conj(b[t]) over terms, in blocks of FC_FFT_SUMS of them; n_rows is a multiple of 4,
+ * and all begin `offset` bytes later. */
+#define FC_FFT_SUMS 8
+typedef void (*fc_fft_dot_fn)(ptrdiff_t n_rows, ptrdiff_t n_terms, const void *const *a,
+                              const void *const *b, ptrdiff_t offset, void *out);
+
 /* The largest number of a part of a strip, if positive; `strip` points to the part. */
 typedef double (*fc_fft_largest_fn)(ptrdiff_t n_rows, ptrdiff_t n_columns, const void *strip);
 
@@ -320,6 +326,7 @@ typedef struct {
     fc_fft_transpose_fn fft_transpose;
     fc_fft_load_fn fft_load;
     fc_fft_multiply_fn fft_multiply;
+    fc_fft_dot_fn fft_dot;
     fc_fft_untangle_fn fft_untangle;
     fc_fft_entangle_fn fft_entangle;
     fc_fft_largest_fn fft_largest;

@@ -135,6 +135,9 @@ cdef extern from "kernels.h" nogil:
     ctypedef void (*fc_fft_multiply_fn)(
         Py_ssize_t, const void *, const void *, void *, int
     ) noexcept nogil
+    ctypedef void (*fc_fft_dot_fn)(
+        Py_ssize_t, Py_ssize_t, const void *const *, const void *const *, Py_ssize_t, void *
+    ) noexcept nogil
     ctypedef void (*fc_fft_untangle_fn)(
         Py_ssize_t, const Py_ssize_t *, double, const void *, void *, Py_ssize_t
     ) noexcept nogil
@@ -189,6 +192,7 @@ cdef extern from "kernels.h" nogil:
         fc_fft_transpose_fn fft_transpose
         fc_fft_load_fn fft_load
         fc_fft_multiply_fn fft_multiply
+        fc_fft_dot_fn fft_dot
         fc_fft_untangle_fn fft_untangle
         fc_fft_entangle_fn fft_entangle
         fc_fft_largest_fn fft_largest
