@@ -94,6 +94,14 @@ DEPTHWISE_LAST = [
     for c in (7, 8, 16, 17, 33) for k in (1, 3) for p in (0, 2) for s in (1, 2) for d in (1, 2)
     for ow in (3, 8, 21)
 ]  # fmt: skip
+# Strips: one to nine vectors, edges in the first, in the last and in both, rows that are left out.
+STRIPS = [
+    Case((2, h, w), (2 * m, 1, kh, kw), {"groups": 2, "padding": p, "dilation": d})
+    for kh, kw in ((2, 2), (3, 3), (4, 1), (5, 5), (6, 3), (7, 7), (3, 20)) for m in (1, 2)
+    for h, w in ((2, 3), (5, 16), (8, 17), (9, 49), (13, 130))
+    for p, d in (("same", 1), ("full", 1), ((kh - 1, 2 * kw), (1, 2)), ((2 * (kh - 1), 0), (2, 1)))
+    if w + 2 * kw > (kw - 1) * 2 and (p != ((2 * (kh - 1), 0)) or w >= kw)
+]  # fmt: skip
 GROUPED = [
     Case((n, g * c, 6, 19), (g * f, c, 3, 2), {"groups": g, "padding": ((1, 0), (0, 1))})
     for n in (1, 3) for g in (2, 3, 5) for c in (2, 3, 9) for f in (1, 2, 7, 15)
@@ -129,7 +137,7 @@ ODD = [
 
 ALL = [
     *TILES_M, *TILES_N, *TILES_K, *ONE_CHANNEL, *FEW_CHANNELS, *DEPTHWISE, *DEPTHWISE_LAST,
-    *GROUPED, *ODD,
+    *STRIPS, *GROUPED, *ODD,
 ]  # fmt: skip
 
 # Big enough that work is shared between threads: for the tests of bitwise equality.
@@ -141,6 +149,7 @@ PARALLEL = [
     Case((3, 28, 30, 24), (32, 24, 5, 3), {"channel_axis": -1, "padding": 2}),
     Case((4, 3, 64, 65), (16, 3, 7, 7), {"stride": 2, "padding": 3, "padding_mode": "reflect"}),
     Case((2, 40, 56, 57), (80, 1, 3, 3), {"groups": 40, "padding": 1}),
+    Case((2, 80, 56, 57), (80, 1, 5, 5), {"groups": 80, "padding": 2}),
     Case((2, 60, 61, 40), (40, 1, 3, 3), {"groups": 40, "padding": 1, "channel_axis": -1}),
     Case((2, 300, 9, 10), (300, 1, 5, 5), {"groups": 300, "padding": 2, "padding_mode": "wrap"}),
     Case((3, 24, 40, 41), (30, 12, 3, 3), {"groups": 2, "dilation": 2}),

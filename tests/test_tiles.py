@@ -25,6 +25,7 @@ GROUPS = {
     "few_channels": cases.FEW_CHANNELS,
     "depthwise": cases.DEPTHWISE,
     "depthwise_last": cases.DEPTHWISE_LAST,
+    "strips": cases.STRIPS,
     "grouped": cases.GROUPED,
     "odd": cases.ODD,
 }
@@ -95,3 +96,19 @@ def test_pieces_of_a_kernel_of_unequal_height(isa, width, dilation):
         assert fastcorr.explain(x, w, method="direct", **options).algorithm == "stencil"
         y = fastcorr.corr2d(x, w, method="direct", workers=1, **options)
         np.testing.assert_array_equal(y, reference.correlate(x, w, **options))
+
+
+@pytest.mark.parametrize("taps", [3, 5])
+def test_rows_beside_the_image_meet_weights_and_padding(isa, taps):
+    """Strips leave rows of the padding out, unless these would not be zeros in the sum."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(-4, 5, (32, 20, 30)).astype(np.float32)
+    w = rng.integers(-4, 5, (32, 1, taps, taps)).astype(np.float32)
+    options = {"groups": 32, "padding": taps // 2}
+    for value in (np.nan, np.inf, -np.inf):
+        bad = w.copy()
+        bad[7, 0, 0, 1] = bad[9, 0, -1, 0] = value
+        y = fastcorr.corr2d(x, bad, method="direct", **options)
+        np.testing.assert_array_equal(y, reference.correlate(x, bad, **options))
+    y = fastcorr.corr2d(x, w, method="direct", padding_value=3, **options)
+    np.testing.assert_array_equal(y, reference.correlate(x, w, padding_value=3, **options))

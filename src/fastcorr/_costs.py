@@ -12,11 +12,14 @@ import numpy as np
 
 from fastcorr._algorithms.gemm_cuts import panel_cycles
 from fastcorr._algorithms.layout import n_phases
+from fastcorr._algorithms.stencil import is_swept
 from fastcorr._kernels.dispatch import is_kernel_dtype
 
 # Seconds of one thread: per multiplication in float32 (twice that in double), per number of x and
 # of y, per call. EPYC 9004, AVX-512, 2026-11, benchmarks/regret.py --fit
 STENCIL = 1 / 48e9, 0.09e-9, 2e-6
+# In strips: by their share of the time of DEPTHWISE on an Intel Xeon with AVX-512, 2026-11-27.
+SWEPT = 1 / 58e9, 0.09e-9, 2e-6
 DEPTHWISE = 1 / 54e9, 0.18e-9, 2e-6
 VECTOR = 16  # outputs or channels that are computed at once, also where there are fewer
 # The matrix products count cycles: one of them for a multiply-add of vectors.
@@ -24,18 +27,20 @@ CYCLES_PER_SECOND = 3.66e9
 HESITATION = 1.1  # gemm is cut into tiles by a closer look, and reads all weights as they are
 GEMM_ROWS = {1: 14, 2: 14, 3: 9, 4: 6}  # most rows of a block beside so many vectors
 PLANE = 0.12e-6  # of a stencil, for each channel that it begins
+SWEPT_PLANE = 0.03e-6
 STRIDED = 3e-9  # for each output whose neighbour in the row is not its neighbour in memory
 
 
 def stencil(problem, is_bound=False):
     """Seconds of the stencil algorithm."""
-    term, number, call = STENCIL
+    swept = is_swept(problem)
+    term, number, call = SWEPT if swept else STENCIL
     vectors = -(-problem.OW // VECTOR)
     term *= vectors * VECTOR / max(problem.OW, 1)
     strided = STRIDED * _outputs(problem) if problem.channels_last else 0
     return (
         _widening(problem) * (term * _terms(problem) + number * _numbers(problem) + strided)
-        + PLANE * problem.N * problem.F * (problem.C // problem.groups)
+        + (SWEPT_PLANE if swept else PLANE) * problem.N * problem.F * (problem.C // problem.groups)
         + call
     )
 

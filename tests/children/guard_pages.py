@@ -48,6 +48,7 @@ def main(where):
     maps = []
     dtypes = "float32", "float64", "int8", "int32", "float16", "complex64"
     problems = [(case, dtypes[i % 6]) for i, case in enumerate(cases.ALL[::5])]
+    problems += [(case, dtype) for case in cases.STRIPS[::3] for dtype in dtypes[:2]]
     problems += [(case, dtype) for case in SMALL for dtype in dtypes[:2]]
     for seed, (case, dtype) in enumerate(problems):
         x, w = cases.whole_arrays(case, dtype, seed)

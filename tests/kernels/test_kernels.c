@@ -913,6 +913,60 @@ static void test_winograd(const fc_kernels_t *kernel, fc_type_t type) {
     test_winograd_guard(kernel, type);
 }
 
+/* A strip of an image of n + kh - 1 rows, of which `begin` to `end` exist; lanes of an edge are masked,
+ * and what lies behind the mask is not a number. */
+static void test_one_sweep(const fc_kernels_t *kernels, fc_type_t type, int kh, int nv, int edges) {
+    const ptrdiff_t lanes = kernels->lanes, n = 2 * kh + 1, kw = 3 + 2 * (kh == 3 && nv % 2);
+    const ptrdiff_t n_lanes = nv == 1 ? lanes - 1 : lanes, width = (nv - 1) * lanes + n_lanes;
+    const ptrdiff_t pitch = nv * lanes + kw, ldc = width + 2;
+    for (int part = 0; part < 3; part++) {
+        const ptrdiff_t begin = part ? kh - 1 : 0, end = n + kh - 1 - (part > 1 ? kh - 1 : 0);
+        ptrdiff_t column[5];
+        uint16_t inside[5 * FC_STENCIL_MAX_VECTORS];
+        array_t x = new_array(type, (n + kh - 1) * pitch);
+        array_t w = new_array(type, kh * kw), bias = new_array(type, 1);
+        array_t c = new_array(type, n * ldc), expected = copy_of(c);
+        for (ptrdiff_t kx = 0; kx < kw; kx++) {
+            column[kx] = kx;
+            for (int v = 0; v < nv; v++) {
+                const int is_edge = edges == FC_ALL_EDGES || (edges & FC_FIRST_EDGE && v == 0) ||
+                                    (edges & FC_LAST_EDGE && v == nv - 1);
+                const unsigned all = (1u << lanes) - 1;
+                inside[kx * FC_STENCIL_MAX_VECTORS + v] =
+                    (uint16_t)(is_edge ? all & (kx % 2 ? ~1u : all >> 1) : all);
+            }
+        }
+        for (ptrdiff_t r = 0; r < n; r++) {
+            for (ptrdiff_t j = 0; j < width; j++) {
+                number_t sum = {0};
+                for (ptrdiff_t ky = 0; ky < kh; ky++) {
+                    for (ptrdiff_t kx = 0; kx < kw; kx++) {
+                        const ptrdiff_t v = j / lanes;
+                        if (r + ky < begin || r + ky >= end) continue;
+                        if (!(inside[kx * FC_STENCIL_MAX_VECTORS + v] >> j % lanes & 1)) continue;
+                        multiply_add(&sum, w, ky * kw + kx, x, (r + ky) * pitch + column[kx] + j);
+                    }
+                }
+                if (part) add_number(&sum, bias, 0);
+                set(expected, r * ldc + j, sum);
+            }
+        }
+        const fc_sweep_t strip = {n,  begin, end, pitch, kw, kw, ldc, (nv - 1) * lanes, n_lanes,
+                                  column, inside, edges};
+        kernels->sweep[kh][nv](&strip, x.data, w.data, part ? bias.data : NULL, c.data);
+        report(same(c, expected), "%s sweep height=%d vectors=%d edges=%d part=%d", kernels->name, kh,
+               nv, edges, part);
+        release(x), release(w), release(bias), release(c), release(expected);
+    }
+}
+
+static void test_sweep(const fc_kernels_t *kernels, fc_type_t type) {
+    for (int kh = 0; kh <= FC_STENCIL_MAX_HEIGHT; kh++)
+        for (int nv = 1; nv <= FC_STENCIL_MAX_VECTORS; nv++)
+            for (int edges = 0; edges <= FC_ALL_EDGES && kernels->sweep[kh][nv]; edges++)
+                test_one_sweep(kernels, type, kh, nv, nv == 1 && edges ? FC_ALL_EDGES : edges);
+}
+
 int main(void) {
     const fc_isa_t *isa = &JOIN(fc_isa_, FC_ISA);
     report(strcmp(isa->name, TEXT(FC_ISA)) == 0, "has the name %s", isa->name);
@@ -927,6 +981,7 @@ int main(void) {
         test_filterwise(kernels, type);
         test_is_finite(kernels, type);
         test_stencil(kernels, type);
+        test_sweep(kernels, type);
         test_pack(kernels, type);
         test_depthwise(kernels, type);
         test_depthwise_grad(kernels, type);

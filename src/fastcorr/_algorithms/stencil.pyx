@@ -2,7 +2,9 @@
 """Stencils: one or two output channels per group, depthwise layers and single images.
 
     for tile in (images x groups x rows x columns)           parallel_for
-      for input channel of the group, real or imaginary part
+      for strip of 1, 2, 3 or 4 vectors of outputs           if x can be read where it lies
+        fc_sweep                                             the sum: registers
+      or for input channel of the group, real or imaginary part
         for chunk of rows
           stage the chunk's rows of x                        fc_stage, fc_split
           for piece of the kernel (up to about FC_K_BLOCK taps)  level 2 of the sum: `sums`
@@ -18,6 +20,7 @@ import math
 
 import numpy as np
 
+from libc.stdint cimport uint16_t
 from libc.string cimport memcpy, memset
 from numpy cimport PyArray_DATA, PyArray_IS_C_CONTIGUOUS, import_array, ndarray
 
@@ -25,6 +28,9 @@ from fastcorr._algorithms.operands cimport (
     aligned, image_of, image_t, is_computed_in, negate, weights_of, weights_t,
 )
 from fastcorr._algorithms.parallel cimport parallel_for, whole_lines
+from fastcorr._algorithms.strips cimport (
+    count_strips, find_rows, find_strips, strip_t, strip_vectors,
+)
 from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
 from fastcorr._algorithms.window cimport axis_of, axis_t, ceil_div, interior, positions
 from fastcorr._kernels.dispatch cimport kernels
@@ -44,6 +50,10 @@ CHUNK_BYTES = 24 * 1024         # staged at a time: still in the first level whe
 LARGEST_WINDOW_BYTES = 512 * 1024
 MAX_CHANNELS = 2                # output channels per group: with more, gemm reuses loads better
 MAX_DILATION = 8
+# Longer rows of x lie too far apart to be fetched ahead: 7 x 7 over 1024 x 1024 took 1190 us in
+# strips, 880 staged; 5 x 5 over 500 x 500 took 114 and 143 (one core of an Intel Xeon with AVX-512,
+# 2026-11-27).
+STRIP_ROW_BYTES = 2048
 TILE_CYCLES = 150e3             # about 50 us: enough tiles to balance, few enough to be free
 CYCLES_PER_THREAD = 30e3        # 10 us: several times what a second thread costs
 CYCLES_PER_SECOND = 2e9
@@ -64,6 +74,17 @@ def unsupported(problem):
     if smallest_window_bytes(problem) > LARGEST_WINDOW_BYTES:
         return "the kernel is too large for a stencil's window"
     return None
+
+
+def is_swept(problem):
+    """Whether strips can read x where it lies, if it is contiguous and the padding zero."""
+    return (
+        problem.C == problem.groups and problem.dtype.kind == "f"
+        and problem.x_dtype == problem.w_dtype == problem.dtype and problem.dtype.itemsize >= 4
+        and problem.stride == (1, 1) and not problem.channels_last
+        and problem.padding_mode == "constant" and 2 <= problem.KH <= FC_STENCIL_MAX_HEIGHT
+        and max(problem.padding[0]) <= (problem.KH - 1) * problem.dilation[0]
+        and problem.W * problem.dtype.itemsize <= STRIP_ROW_BYTES)
 
 
 def smallest_window_bytes(problem):
@@ -92,6 +113,7 @@ ctypedef struct job_t:
     axis_t single_columns               # with a stride of 1, for the split
     bint direct_weights, direct_stores, constant_margins, split
     bint in_place                       # large enough tiles read x where it lies
+    bint swept                          # all tiles do, in strips
     # pieces of the kernel
     Py_ssize_t piece_kh, piece_kw, n_pieces_y, n_pieces_x, n_sums
     # tiles
@@ -103,6 +125,7 @@ ctypedef struct job_t:
     Py_ssize_t n_column_planes, window_rows, row_length, pitch
     Py_ssize_t sums_pitch, sums_size    # of one output channel
     Py_ssize_t at_row_bytes, at_column_bytes, at_window, at_weights, at_sums, at_totals
+    Py_ssize_t at_strips, at_inside
 
 
 ctypedef struct tile_t:
@@ -348,6 +371,14 @@ cdef void run_tile(const void *job_, Py_ssize_t index, char *scratch) noexcept n
     index //= job.n_row_tiles
     group0 = index % job.n_group_tiles * job.tile_groups
     t.image = index // job.n_group_tiles
+    if job.swept:
+        find_strips(job.kernel, &job.columns, job.kh, t.column0, t.columns, job.kw, job.column,
+                    <strip_t *> (scratch + job.at_strips),
+                    <uint16_t *> (scratch + job.at_inside))
+        for group in range(group0, min(group0 + job.tile_groups, job.groups)):
+            for i in range(job.m):
+                sweep_output(job, &t, group, i, scratch)
+        return
     # Blocks that end with the tile read nothing beyond it.
     t.in_place = (job.in_place and t.columns >= job.kernel.lanes
                   and t.rows >= FC_STENCIL_ROWS * job.dilation_y)
@@ -356,6 +387,29 @@ cdef void run_tile(const void *job_, Py_ssize_t index, char *scratch) noexcept n
         find_window(job, &t, scratch)
     for group in range(group0, min(group0 + job.tile_groups, job.groups)):
         run_group(job, &t, group, group == group0, scratch)
+
+
+cdef void sweep_output(const job_t *job, const tile_t *t, Py_ssize_t group, Py_ssize_t m,
+                       char *scratch) noexcept nogil:
+    """All rows of an output of one channel, strip by strip."""
+    cdef Py_ssize_t item = job.kernel.item_bytes, step = job.dilation_y, i, residue, row
+    cdef Py_ssize_t output = group * job.m + m
+    cdef const char *x = (job.x.data + t.image * job.x.n + group * job.x.c
+                          + (t.column0 - job.columns.before) * item)
+    cdef const char *w = weights_for(job, output, 0, 0, m, scratch)
+    cdef const char *bias = bias_of(job, output)
+    cdef char *y = output_of(job, t, output)
+    cdef strip_t *strip
+    for i in range(count_strips(job.kernel, job.kh, t.columns)):
+        strip = <strip_t *> (scratch + job.at_strips) + i
+        strip.shape.pitch, strip.shape.ldc = step * job.x.h // item, step * job.y.h // item
+        strip.shape.ldw = job.kw
+        for residue in range(min(step, t.rows)):
+            row = t.row0 + residue
+            find_rows(&job.rows, row, ceil_div(t.rows - residue, step), job.kh, step, &strip.shape)
+            strip.sweep(
+                &strip.shape, x + strip.column * item + (row - job.rows.before) * job.x.h, w, bias,
+                y + residue * job.y.h + strip.column * item)
 
 
 cdef void run_group(const job_t *job, const tile_t *t, Py_ssize_t group, bint is_first,
@@ -458,7 +512,7 @@ cdef class Stencil(Tiled):
     """The algorithm for one problem: see tiled.Tiled for the meaning of the arguments."""
 
     cdef job_t base
-    cdef bint loads_as_computed, weights_as_computed, stores_as_computed, may_stay
+    cdef bint loads_as_computed, weights_as_computed, stores_as_computed, may_stay, may_sweep
 
     def __init__(self, problem, rows, columns):
         cdef job_t *job = &self.base
@@ -473,6 +527,7 @@ cdef class Stencil(Tiled):
         self.stores_as_computed = is_computed_in(problem.dtype, problem, item)
         self.may_stay = (self.loads_as_computed and problem.stride == (1, 1)
                          and not any(problem.padding[0] + problem.padding[1]))
+        self.may_sweep = is_swept(problem)
         job.x_parts, job.w_parts, job.y_parts = (
             1 + (dtype.kind == "c") for dtype in (problem.x_dtype, problem.w_dtype, problem.dtype))
         job.groups = problem.groups
@@ -562,6 +617,12 @@ cdef class Stencil(Tiled):
              + FC_STENCIL_MAX_VECTORS * lanes) * item)
         job.at_weights, at = at, at + whole_lines(job.m * job.kh * job.kw * item)
         job.at_sums, at = at, at + whole_lines(job.m * job.sums_size * item)
+        most_strips = 0
+        if strip_vectors(kernel, job.kh) > 0:
+            most_strips = count_strips(kernel, job.kh, columns)
+        job.at_strips, at = at, at + whole_lines(most_strips * sizeof(strip_t))
+        job.at_inside, at = at, at + whole_lines(
+            most_strips * job.kw * FC_STENCIL_MAX_VECTORS * sizeof(uint16_t))
         job.at_totals = at
         if job.n_sums > SUMS:
             at += whole_lines(job.m * job.sums_size * item)
@@ -571,7 +632,8 @@ cdef class Stencil(Tiled):
         cut.workers = min(workers, cut.n_tiles, worth)
         cut.tile_seconds = tile_cycles / CYCLES_PER_SECOND
         height = job.piece_kh if job.piece_kh <= FC_STENCIL_MAX_HEIGHT else "n"
-        cut.kernel_name = (f"fc_{kernel.name.decode()}_stencil_{height}xn_s{job.stride_y}"
+        way = "sweep" if most_strips > 0 and self.may_sweep else "stencil"
+        cut.kernel_name = (f"fc_{kernel.name.decode()}_{way}_{height}xn_s{job.stride_y}"
                            f"_{active_isa()}")
         return cut
 
@@ -592,6 +654,13 @@ cdef class Stencil(Tiled):
         job.direct_stores = (
             self.stores_as_computed and job.n_sums == 1
             and job.y.w == item and job.y.h % item == 0)
+        # Rows that are left out must not have met Inf or NaN.
+        job.swept = (
+            self.may_sweep and job.direct_stores and job.direct_weights
+            and strip_vectors(job.kernel, job.kh) > 0 and not any(fill)
+            and job.n_column_planes == 1 and job.x.w == item
+            and job.x.h % item == 0 and job.x.h <= STRIP_ROW_BYTES
+            and job.kernel.is_finite(w.size, job.w.data))
         # Rows that meet in one set of the first-level cache lie better in a window.
         job.in_place = (
             self.may_stay and job.direct_stores and job.n_column_planes == 1 and job.x.w == item

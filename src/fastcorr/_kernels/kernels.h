@@ -118,6 +118,24 @@ typedef void (*fc_stencil_fn)(ptrdiff_t n_down, ptrdiff_t n_across, ptrdiff_t la
                               const ptrdiff_t *column, const void *w, ptrdiff_t ldw,
                               const void *bias, void *c, ptrdiff_t ldc, int accumulate);
 
+/* A strip of nv vectors and n rows of outputs of one channel whose x lies in rows of its own, stride 1:
+ * c[r * ldc + j] = bias + sum over ky, kx of w[ky * ldw + kx] * x[(r + ky) * pitch + column[kx] + j]
+ * where zeros stand for rows of x before `begin` (at most kh - 1) and from `end` on. The last vector
+ * starts at column `last` of the strip and has so many `lanes` that are written. Bit j of
+ * inside[kx * FC_STENCIL_MAX_VECTORS + v] is set where lane j of vector v under tap column kx lies in
+ * the image, and zeros stand for the others; `edges` says which vectors have any such. */
+#define FC_FIRST_EDGE 1
+#define FC_LAST_EDGE 2
+#define FC_ALL_EDGES 3
+typedef struct {
+    ptrdiff_t n, begin, end, pitch, kw, ldw, ldc, last, lanes;
+    const ptrdiff_t *column;
+    const uint16_t *inside;
+    int edges;
+} fc_sweep_t;
+typedef void (*fc_sweep_fn)(const fc_sweep_t *strip, const void *x, const void *w, const void *bias,
+                            void *c);
+
 /* n_rows x n_columns outputs of `lanes` channels that lie side by side, each under a kernel of its
  * own; w is [kh][kw][lanes]:
  * y[r * y_row + j * y_pixel + c] = bias[c] + sum over ky, kx of w[(ky * kw + kx) * lanes + c]
@@ -301,6 +319,8 @@ typedef struct {
     /* [stride - 1][kernel height, 0 = any][vectors]; NULL where there is none */
     fc_stencil_fn stencil[2][FC_STENCIL_MAX_HEIGHT + 1][FC_STENCIL_MAX_VECTORS + 1];
     fc_stencil_fn tall_stencil[2][FC_STENCIL_MAX_HEIGHT + 1][FC_STENCIL_MAX_VECTORS + 1];
+    /* [kernel height][vectors]; NULL where there is none */
+    fc_sweep_fn sweep[FC_STENCIL_MAX_HEIGHT + 1][FC_STENCIL_MAX_VECTORS + 1];
     fc_depthwise_fn depthwise;
     fc_depthwise_grad_fn depthwise_grad;                   /* NULL for integers */
     fc_interleave_fn interleave;

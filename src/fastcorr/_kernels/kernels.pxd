@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """kernels.h for Cython: the only place where the kernels are declared again."""
 
+from libc.stdint cimport uint16_t
+
 cdef extern from "kernels.h" nogil:
     enum:
         FC_GEMM_MAX_ROWS
@@ -10,6 +12,7 @@ cdef extern from "kernels.h" nogil:
         FC_STENCIL_TALL_ROWS
         FC_STENCIL_MAX_HEIGHT
         FC_STENCIL_MAX_VECTORS
+        FC_FIRST_EDGE, FC_LAST_EDGE, FC_ALL_EDGES
         FC_TAPS_ROWS
         FC_TAPS_MAX_HEIGHT
         FC_TAPS_MAX_WIDTH
@@ -55,6 +58,15 @@ cdef extern from "kernels.h" nogil:
     ctypedef void (*fc_stencil_fn)(
         Py_ssize_t, Py_ssize_t, Py_ssize_t, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
         const Py_ssize_t *, const void *, Py_ssize_t, const void *, void *, Py_ssize_t, int
+    ) noexcept nogil
+    ctypedef struct fc_sweep_t:
+        Py_ssize_t n, begin, end, pitch, kw, ldw, ldc, last, lanes
+        const Py_ssize_t *column
+        const uint16_t *inside
+        int edges
+
+    ctypedef void (*fc_sweep_fn)(
+        const fc_sweep_t *, const void *, const void *, const void *, void *
     ) noexcept nogil
     ctypedef struct fc_depthwise_t:
         Py_ssize_t n_rows, n_columns, kh, kw
@@ -168,6 +180,7 @@ cdef extern from "kernels.h" nogil:
         fc_gemm_into_fn gemm_into[5][15]
         fc_stencil_fn stencil[2][8][5]
         fc_stencil_fn tall_stencil[2][8][5]
+        fc_sweep_fn sweep[8][5]
         fc_depthwise_fn depthwise
         fc_depthwise_grad_fn depthwise_grad
         fc_interleave_fn interleave
