@@ -43,6 +43,7 @@ WINDOW_BYTES = 256 * 1024       # of a tile, so that it stays in the second-leve
 CHUNK_BYTES = 8 * 1024          # of outputs at a time: with their inputs in the first level
 LARGEST_WINDOW_BYTES = 512 * 1024
 MIN_CHANNELS = 8                # fewer leave most lanes empty
+SIDE_BLOCKS = 4                 # of channels side by side in memory, that one thread takes
 FEWEST_COLUMNS = 16             # of a tile
 MAX_TAPS = 4096
 TILE_CYCLES = 50e3
@@ -224,15 +225,19 @@ cdef class Depthwise(Tiled):
         job[0] = self.base
         job.kernel = job.x.kernel = job.y.kernel = kernel
         n_blocks = ceil_div(job.channels, lanes)
+        # Processors fetch lines of memory in pairs: two threads in blocks side by side would fetch
+        # each other's. A thread finds the next block's in its second-level cache.
+        side = ceil_div(n_blocks, ceil_div(n_blocks, SIDE_BLOCKS)) if problem.channels_last else 1
 
-        rows, columns = tile_of(problem, WINDOW_BYTES // (lanes * item))
+        most_bytes = min(WINDOW_BYTES, 2 * WINDOW_BYTES // side)
+        rows, columns = tile_of(problem, most_bytes // (lanes * item))
         n_column_tiles = ceil_div(job.ow, columns)
         cycles_per_row = 60 + columns * (job.kh * job.kw * 1.2 + 12)
         if workers > 1:
             # Tiles for every thread, several times over, where they are worth it.
-            others = problem.N * n_blocks * n_column_tiles
+            others = problem.N * ceil_div(n_blocks, side) * n_column_tiles
             n_row_tiles = min(ceil_div(4 * workers, others),
-                              1 + int(job.oh * cycles_per_row / TILE_CYCLES))
+                              1 + int(job.oh * cycles_per_row * side / TILE_CYCLES))
             rows = min(rows, max(ceil_div(job.oh, n_row_tiles), 4))
         # As many rows in each tile, or nearly so.
         rows = ceil_div(job.oh, ceil_div(job.oh, rows))
@@ -241,7 +246,7 @@ cdef class Depthwise(Tiled):
         job.chunk_rows = ceil_div(rows, ceil_div(rows, job.chunk_rows))
         tile_cycles = 300 + cycles_per_row * rows
         others = problem.N * n_row_tiles * n_column_tiles
-        blocks = max(min(int(TILE_CYCLES / tile_cycles), n_blocks * others // (4 * workers)), 1)
+        blocks = max(min(int(TILE_CYCLES / tile_cycles), n_blocks * others // (4 * workers)), side)
         n_block_tiles = ceil_div(n_blocks, blocks)
         tile_cycles *= blocks
         job.tiling = tiling_t(
