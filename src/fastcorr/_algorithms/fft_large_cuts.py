@@ -35,6 +35,9 @@ SECONDS_PER_TILE = 150e-6
 LARGE = 2**20  # numbers of a plane that leaves the caches
 LARGE_FACTOR = 1.5
 CERTIFICATE_FACTOR = 2.4  # of double: |x| * |w| in single precision
+# By hand after 'full' of 128 to 1024 pixels a side (Intel Xeon with AVX-512, 2 cores, 2026-11-27).
+BOXES = 2.0  # terms of a box around those that are repaired, for each of them
+SECONDS_PER_REPAIR = 1e-3
 
 
 def unsupported(problem):
@@ -48,7 +51,8 @@ def unsupported(problem):
 def seconds(problem, is_bound=False):
     """Estimate of the time on one thread."""
     time = grid_of(problem, True).seconds
-    return time + (repair_seconds(problem) if problem.dtype.char == "d" else 0.0)
+    repair = repair_seconds(problem) if problem.dtype.char == "d" else 0.0
+    return time + (BOXES * repair + SECONDS_PER_REPAIR if repair > 0 else 0.0)
 
 
 class Planes(NamedTuple):

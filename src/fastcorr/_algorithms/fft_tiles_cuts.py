@@ -25,8 +25,10 @@ SECONDS_PER_PRODUCT = {2**20: 0.33e-9, 8 * 2**20: 0.7e-9, math.inf: 1.4e-9}
 CACHE_POINTS = 2**15  # of a transform that stays in the second-level cache
 CACHE_FACTOR = 1.5  # else
 CERTIFICATE_FACTOR = 2.2  # of double
-BOXES = 2.0  # outputs of a box around those that are repaired, for each of them
 SECONDS_PER_CALL = 60e-6
+# By hand after 'full' of 128 to 1024 pixels a side (Intel Xeon with AVX-512, 2 cores, 2026-11-27).
+BOXES = 5.0  # outputs of a box around those that are repaired, for each of them
+SECONDS_PER_REPAIR = 2.5e-3
 
 
 def unsupported(problem):
@@ -52,7 +54,8 @@ def seconds(problem, is_bound=False):
     """Estimate of the time on one thread."""
     grid = grid_of(problem)
     time = grid.seconds - (grid.seconds_for_weights if is_bound else 0.0)
-    return time + (BOXES * repair_seconds(problem) if problem.dtype.char == "d" else 0.0)
+    repair = repair_seconds(problem) if problem.dtype.char == "d" else 0.0
+    return time + (BOXES * repair + SECONDS_PER_REPAIR if repair > 0 else 0.0)
 
 
 class Axis(NamedTuple):
