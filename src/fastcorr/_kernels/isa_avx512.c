@@ -11,7 +11,6 @@
 #define FC_GEMM_ROWS_2 14
 #define FC_GEMM_ROWS_3 9
 #define FC_GEMM_ROWS_4 6
-#define FC_GEMM_UNBROKEN_ROWS 8
 #define FC_STENCIL_VECTORS 4
 
 #include "dtypes.inc"

@@ -11,7 +11,6 @@
 #define FC_GEMM_ROWS_2 5
 #define FC_GEMM_ROWS_3 3
 #define FC_GEMM_ROWS_4 2
-#define FC_GEMM_UNBROKEN_ROWS 6
 #define FC_STENCIL_VECTORS 2
 
 #include "dtypes.inc"
