@@ -8,6 +8,7 @@ a new run need only be dropped beside the old ones, or replace them.
 import json
 import math
 import statistics
+from datetime import UTC, datetime
 from pathlib import Path
 
 DATA = Path(__file__).parent.parent / "performance" / "data"
@@ -73,6 +74,32 @@ def mean_ratio(rows):
         return None, 0, 0
     mean = math.exp(statistics.fmean(map(math.log, ratios)))
     return mean, sum(ratio < 1 for ratio in ratios), len(ratios)
+
+
+def tracks(folder=DATA / "asv"):
+    """Return (about, {benchmark: {case: value}}) of a result file of asv, or None.
+
+    `about` has the machine, the commit and the start of the run; only `track_` benchmarks count.
+    """
+    path = next(iter(sorted(folder.glob("*.json"), reverse=True)), None)
+    if path is None:
+        return None
+    content = json.loads(path.read_text())
+    columns = content["result_columns"]
+    found, started = {}, []
+    for name, result in content["results"].items():
+        result = dict(zip(columns, result, strict=False))
+        short = name.rpartition(".")[2]
+        if short.startswith("track_"):
+            cases = [case.strip("'") for case in result["params"][0]]
+            found[short] = dict(zip(cases, result["result"], strict=True))
+        started.append(result["started_at"])
+    start = datetime.fromtimestamp(min(started) / 1000, UTC)
+    about = content["params"] | {
+        "commit": content["commit_hash"][:8],
+        "date": f"{start:%Y-%m-%d %H:%M} UTC",
+    }
+    return about, found
 
 
 def machine():

@@ -5,9 +5,12 @@
     .. other-benchmarks:: multi few  the groups that are not named here, each with its name
     .. benchmark-losses::           all rows in which another library is faster
     .. benchmark-scaling::          speed on 1, 2, 4, ... threads
+    .. asv-tracks::                 what asv tracks beside times
 
 Each table has the machine, the date, the versions and the command of its run below.
 """
+
+import statistics
 
 import benchmark_data as data
 from docutils import nodes
@@ -136,7 +139,37 @@ class Scaling(Directive):
         ]
 
 
+class Tracks(Directive):
+    meanings = {  # of asv's names: what is shown, and whether more is better
+        "track_share_of_peak": ("% of the multiply-add peak", True),
+        "track_times_faster_than_correlate2d": ("times as fast as SciPy's correlate2d", True),
+        "track_times_faster_than_fftconvolve": ("times as fast as SciPy's fftconvolve", True),
+        "track_regret": ("time of 'auto' / of the fastest algorithm", False),
+    }
+
+    def run(self):
+        found = data.tracks()
+        if found is None:
+            return [nodes.paragraph(text="Not measured yet.")]
+        about, tracks = found
+        cells = []
+        for name, (meaning, is_better) in self.meanings.items():
+            if name in tracks:
+                cases = tracks[name]
+                worst = (min if is_better else max)(cases, key=cases.get)
+                median = statistics.median(cases.values())
+                cells.append(
+                    [meaning, str(len(cases)), f"{median:.3g}", f"{cases[worst]:.3g}", worst]
+                )
+        text = f"{about['cpu']}, {about['num_cpu']} CPUs; {about['date']}; {about['commit']}; "
+        paragraph = nodes.paragraph("", text, classes=["provenance"])
+        paragraph += nodes.literal(text="asv run HEAD^!")
+        heading = ["tracked", "cases", "median", "worst", "which is"]
+        return [table(heading, cells, ["figures"]), paragraph]
+
+
 def setup(app):
+    app.add_directive("asv-tracks", Tracks)
     app.add_directive("benchmarks", Benchmarks)
     app.add_directive("other-benchmarks", OtherBenchmarks)
     app.add_directive("benchmark-losses", Losses)
