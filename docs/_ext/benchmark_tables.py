@@ -18,6 +18,12 @@ from docutils.parsers.rst import Directive
 from tables import table
 
 BUSY = 0.1  # CPUs in use by others, as in benchmarks/compare.py
+TRACKS = {  # asv's name: what is shown, and whether more is better
+    "track_share_of_peak": ("% of the multiply-add peak", True),
+    "track_times_faster_than_correlate2d": ("times as fast as SciPy's correlate2d", True),
+    "track_times_faster_than_fftconvolve": ("times as fast as SciPy's fftconvolve", True),
+    "track_regret": ("time of 'auto' / of the fastest algorithm", False),
+}
 
 
 def speed(gflops):
@@ -140,20 +146,13 @@ class Scaling(Directive):
 
 
 class Tracks(Directive):
-    meanings = {  # of asv's names: what is shown, and whether more is better
-        "track_share_of_peak": ("% of the multiply-add peak", True),
-        "track_times_faster_than_correlate2d": ("times as fast as SciPy's correlate2d", True),
-        "track_times_faster_than_fftconvolve": ("times as fast as SciPy's fftconvolve", True),
-        "track_regret": ("time of 'auto' / of the fastest algorithm", False),
-    }
-
     def run(self):
         found = data.tracks()
         if found is None:
             return [nodes.paragraph(text="Not measured yet.")]
         about, tracks = found
         cells = []
-        for name, (meaning, is_better) in self.meanings.items():
+        for name, (meaning, is_better) in TRACKS.items():
             if name in tracks:
                 cases = tracks[name]
                 worst = (min if is_better else max)(cases, key=cases.get)
