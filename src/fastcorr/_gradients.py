@@ -29,6 +29,8 @@ from fastcorr._adjoint_problem import (
 from fastcorr._algorithms.arrays import four, nchw, place, placed
 from fastcorr._algorithms.depthwise_grad import DepthwiseGrad, is_better
 from fastcorr._algorithms.grad_weight import GradWeight
+from fastcorr._algorithms.grad_weight_winograd import GradWeightWinograd
+from fastcorr._algorithms.grad_weight_winograd import is_better as winograd_is_better
 from fastcorr._kernels.dispatch import is_kernel_dtype
 from fastcorr._padding import margins_of
 from fastcorr._plan import compute_bytes, plan_for
@@ -478,6 +480,8 @@ class _WeightGradient:
             self._compiled = GradWeight(self._problem, *margins)
             if is_better(problem, self._compiled):
                 self._compiled = DepthwiseGrad(self._problem, *margins)
+            elif winograd_is_better(self._problem, dy_dtype, self._compiled):
+                self._compiled = GradWeightWinograd(self._problem, *margins, self._compiled)
         elif problem.N * problem.OH * problem.OW:
             self._plan = plan_for(
                 (problem.C // problem.groups, problem.N, problem.H, problem.W), problem.x_dtype,

@@ -250,6 +250,32 @@ typedef void (*fc_winograd_guard_fn)(const fc_winograd_bounds_t *bounds, ptrdiff
                                      const void *sums, ptrdiff_t pitch, ptrdiff_t n_rows,
                                      ptrdiff_t n_columns, unsigned char *spoiled);
 
+/* Winograd's algorithm for the weight gradient of 3 x 3 kernels, in winograd_grad.inc. From windows
+ * [row][column][lanes] of n_tiles tiles side by side, rows `pitch` elements apart: 6 rows of x, or 4 of
+ * dy, and 4 columns more for every tile.
+ *
+ * to[point * point_step + tile * tile_step + lane] = the transformed tile, or that of absolute values;
+ * point 36 is the sum of (scale * x)^2 over the tile, 0 for zeros alone. */
+typedef void (*fc_winograd_grad_fn)(const void *window, ptrdiff_t pitch, ptrdiff_t n_tiles,
+                                    double scale, int absolute, void *to, ptrdiff_t tile_step,
+                                    ptrdiff_t point_step);
+
+/* out[tap * tap_step + j] (+)= the taps of sums of products sums[point * point_step + j], j < n, a multiple
+ * of lanes; tap 9 is point 36 plus weight times the squares of the sums at all points, each times the
+ * largest factor by which it enters a tap. */
+typedef void (*fc_winograd_taps_fn)(const void *sums, ptrdiff_t point_step, ptrdiff_t n, void *out,
+                                    ptrdiff_t tap_step, double weight, int accumulate);
+
+/* limits[j] = (factor * the smallest of nine taps)^2 of sums of absolute values, in whole vectors; returns
+ * for how many j < n point 36 times growth is beyond that. */
+typedef ptrdiff_t (*fc_winograd_limits_fn)(const void *sums, ptrdiff_t point_step, ptrdiff_t n,
+                                           double factor, double growth, void *limits);
+
+/* is_beyond[j] = whether energy[j] is beyond limits[j], or one of them NaN or close to overflow, in whole
+ * vectors; returns how many of n are. */
+typedef ptrdiff_t (*fc_winograd_beyond_fn)(const void *energy, const void *limits, ptrdiff_t n,
+                                           unsigned char *is_beyond);
+
 /* Fourier transforms of matrices of complex numbers that lie in strips of `lanes` columns, each row of
  * a strip holding `lanes` real parts and as many imaginary ones. fourier.inc says more.
  *
@@ -342,6 +368,10 @@ typedef struct {
     fc_winograd_scale_fn winograd_scale;
     fc_winograd_row_fn winograd_row;
     fc_winograd_guard_fn winograd_guard;
+    fc_winograd_grad_fn winograd_grad_x, winograd_grad_dy;
+    fc_winograd_taps_fn winograd_taps;
+    fc_winograd_limits_fn winograd_limits;
+    fc_winograd_beyond_fn winograd_beyond;
     fc_fft_fn fft_forward, fft_inverse;                    /* NULL for integers */
     fc_fft_transpose_fn fft_transpose;
     fc_fft_load_fn fft_load;

@@ -137,6 +137,19 @@ cdef extern from "kernels.h" nogil:
         unsigned char *
     ) noexcept nogil
 
+    ctypedef void (*fc_winograd_grad_fn)(
+        const void *, Py_ssize_t, Py_ssize_t, double, int, void *, Py_ssize_t, Py_ssize_t
+    ) noexcept nogil
+    ctypedef void (*fc_winograd_taps_fn)(
+        const void *, Py_ssize_t, Py_ssize_t, void *, Py_ssize_t, double, int
+    ) noexcept nogil
+    ctypedef Py_ssize_t (*fc_winograd_limits_fn)(
+        const void *, Py_ssize_t, Py_ssize_t, double, double, void *
+    ) noexcept nogil
+    ctypedef Py_ssize_t (*fc_winograd_beyond_fn)(
+        const void *, const void *, Py_ssize_t, unsigned char *
+    ) noexcept nogil
+
     ctypedef void (*fc_fft_fn)(Py_ssize_t, const void *, void *) noexcept nogil
     ctypedef void (*fc_fft_transpose_fn)(
         Py_ssize_t, const void *, void *, Py_ssize_t
@@ -201,6 +214,10 @@ cdef extern from "kernels.h" nogil:
         fc_winograd_scale_fn winograd_scale
         fc_winograd_row_fn winograd_row
         fc_winograd_guard_fn winograd_guard
+        fc_winograd_grad_fn winograd_grad_x, winograd_grad_dy
+        fc_winograd_taps_fn winograd_taps
+        fc_winograd_limits_fn winograd_limits
+        fc_winograd_beyond_fn winograd_beyond
         fc_fft_fn fft_forward, fft_inverse
         fc_fft_transpose_fn fft_transpose
         fc_fft_load_fn fft_load
