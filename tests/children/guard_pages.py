@@ -25,6 +25,26 @@ SMALL = [
     for groups in (2, 4)
     for f in (groups, 5 * groups)
 ]
+# x, w and options; for the gradients: many tiles of 3 x 3, few, channels last, strides, depthwise.
+GRADIENTS = [
+    cases.Case((c, h, w), (f, c // groups, k, k), {"padding": padding, "groups": groups, **more})
+    for c, f, h, w, k, padding, groups, more in [
+        (64, 64, 46, 46, 3, 0, 1, {}),
+        (128, 64, 31, 33, 3, 1, 1, {}),
+        (32, 48, 33, 35, 3, 1, 1, {}),
+        (17, 19, 41, 30, 3, 1, 1, {}),
+        (8, 8, 7, 5, 3, 1, 1, {}),
+        (3, 5, 9, 17, 5, 2, 1, {}),
+        (6, 16, 14, 14, 5, 0, 1, {}),
+        (24, 40, 7, 7, 1, 0, 1, {}),
+        (24, 40, 15, 9, 1, 0, 1, {"stride": 2}),
+        (8, 12, 17, 19, 3, 1, 1, {"stride": 2}),
+        (8, 12, 16, 16, 2, 0, 1, {"stride": 2}),
+        (33, 33, 12, 11, 3, 1, 33, {}),
+        (16, 32, 13, 9, 3, 0, 4, {}),
+        (5, 5, 20, 31, 5, 2, 5, {"stride": 2}),
+    ]
+]
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -56,7 +76,23 @@ def main(where):
         out = guarded(np.zeros_like(y), where, maps)
         fastcorr.corr2d(guarded(x, where, maps), guarded(w, where, maps), out=out, **case.options)
         np.testing.assert_array_equal(out, y, err_msg=str(case))
+    for seed, case in enumerate(GRADIENTS):
+        for dtype in dtypes[:2]:
+            check_gradients(case, dtype, seed, where, maps)
     print(json.dumps("untouched"))
+
+
+def check_gradients(case, dtype, seed, where, maps):
+    x, w = cases.whole_arrays(case, dtype, seed)
+    for axis in (None, -1):
+        if axis:
+            x = np.ascontiguousarray(np.moveaxis(x, 0, -1))
+        options = {**case.options, "channel_axis": axis}
+        dy = np.ones_like(fastcorr.corr2d(x, w, **options))
+        expected = fastcorr.corr2d_backward(dy, x, w, **options)
+        got = fastcorr.corr2d_backward(*(guarded(a, where, maps) for a in (dy, x, w)), **options)
+        for a, b in zip(got, expected, strict=True):
+            np.testing.assert_array_equal(a, b, err_msg=f"{case} {axis}")
 
 
 main(sys.argv[1])
