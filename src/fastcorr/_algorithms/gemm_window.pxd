@@ -154,6 +154,20 @@ cdef inline void stage_window(const job_t *job, const tile_t *t, const chunk_t *
                 for px in range(job.n_column_planes):
                     stage_plane(job, t, chunk, image, c * step, min(step, chunk.nc - c * step),
                                 py, px, n_rows, n_columns, scratch)
+    if not job.packed:
+        clear_gaps(job, chunk, scratch)
+
+
+cdef inline void clear_gaps(const job_t *job, const chunk_t *chunk, char *scratch) noexcept nogil:
+    """Zeros between the channels of a window, where its last panel reads for nothing.
+
+    What lies there may be subnormal: a product with it would take a hundred cycles.
+    """
+    cdef Py_ssize_t item = job.kernel.item_bytes, i
+    cdef Py_ssize_t end = job.n_row_planes * job.window_rows * job.n_column_planes * job.pitch
+    for i in range(chunk.nc * job.k_parts):
+        memset(scratch + job.at_window + (i * job.channel_size + end) * item, 0,
+               (job.channel_size - end) * item)
 
 
 cdef inline const char *place_of(const job_t *job, const tile_t *t,
@@ -178,10 +192,14 @@ cdef inline bint reads_beyond(const job_t *job, const tile_t *t, const chunk_t *
 cdef inline void pack_in_place(const job_t *job, const tile_t *t, const chunk_t *chunk,
                                Py_ssize_t first, Py_ssize_t n, char *scratch) noexcept nogil:
     """A panel of n pixels, of which nothing more is read."""
+    cdef Py_ssize_t item = job.kernel.item_bytes, lanes = job.kernel.lanes, i
+    cdef Py_ssize_t nr = job.nv * lanes, rest = ceil_div(n, lanes) * lanes - n
     cdef fc_run_t run
+    for i in range(chunk.kc):  # what lies there may be subnormal, and would take a hundred cycles
+        memset(scratch + job.at_panels + (i * nr + n) * item, 0, rest * item)
     run.lane, run.start, run.n = 0, first, n
     job.kernel.pack_exact(chunk.kc, place_of(job, t, chunk), offset_of(job, chunk), &run, 1,
-                          scratch + job.at_panels, job.nv * job.kernel.lanes)
+                          scratch + job.at_panels, nr)
 
 
 cdef inline void gather_tail(const job_t *job, const tile_t *t, const chunk_t *chunk,
