@@ -13,7 +13,8 @@ so each phase is a dense correlation of dy with some taps in reverse order, at s
 dilation / g, and no zeros are put between the samples of dy. Its result goes straight to every
 stride-th position of dx. Taps that would see a sample before or after dy are padded with zeros;
 padding of x that nobody asks for is a slice of dy. For depthwise kernels, and for patches that do
-not overlap, one algorithm takes all phases at once.
+not overlap, one algorithm takes all phases at once; for 1 x 1 kernels with channels last, a product
+of matrices takes the one that there is.
 
 With a padding mode, what the padded positions collect is added to the samples that they came from,
 by the index maps of `_padding`, a strip of them at a time, in a fixed order: rows above and below x
@@ -30,7 +31,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastcorr._algorithms import depthwise_transpose, patches
+from fastcorr._algorithms import depthwise_transpose, patches, pointwise_transpose
 from fastcorr._algorithms.arrays import four, nchw, place, placed
 from fastcorr._algorithms.turned import turned
 from fastcorr._padding import margins_of
@@ -256,9 +257,12 @@ class _Region:
         if 0 in (self._n_images, rows[1], columns[1], *problem.y_shape):
             return None
         dtype = np.result_type(*(dtype for dtype in self._dtypes if dtype is not None))
-        of_dx = replace(problem, N=self._n_images, dtype=dtype)
+        dy_dtype, w_dtype, _ = self._dtypes
+        of_dx = replace(problem, N=self._n_images, x_dtype=dy_dtype, w_dtype=w_dtype, dtype=dtype)
         if depthwise_transpose.unsupported(of_dx) is None and self._has_channels_along_vectors():
             return depthwise_transpose.DepthwiseTranspose(of_dx, *self._phases)
+        if pointwise_transpose.unsupported(of_dx) is None:
+            return pointwise_transpose.PointwiseTranspose(of_dx)
         return patches.Patches(of_dx) if patches.unsupported(of_dx) is None else None
 
     def _has_channels_along_vectors(self):
