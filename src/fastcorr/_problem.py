@@ -122,8 +122,10 @@ def problem_key(x, w, bias, stride, padding, dilation, groups, padding_mode, cha
     1.0 and True are equal to 1, so they must not come near a cache; here they are a TypeError.
     """
     if not (
-        type(stride) is type(dilation) is type(groups) is int
-        and (type(padding) is int or type(padding) is str)
+        type(groups) is int
+        and (type(stride) is int or _is_pair_of_ints(stride))
+        and (type(dilation) is int or _is_pair_of_ints(dilation))
+        and (type(padding) is int or type(padding) is str or _is_pair_of_ints(padding))
         and (channel_axis is None or type(channel_axis) is int)
         and type(padding_mode) is type(method) is str
     ):
@@ -139,6 +141,10 @@ def problem_key(x, w, bias, stride, padding, dilation, groups, padding_mode, cha
         x.shape, x.dtype, w.shape, w.dtype, bias.shape, bias.dtype,
         stride, padding, dilation, groups, padding_mode, channel_axis, method,
     )  # fmt: skip
+
+
+def _is_pair_of_ints(value):
+    return type(value) is tuple and len(value) == 2 and type(value[0]) is type(value[1]) is int
 
 
 def _spelled(stride, padding, dilation, groups, padding_mode, channel_axis, method):
