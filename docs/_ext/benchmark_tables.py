@@ -4,6 +4,7 @@
     .. benchmarks:: multi           the rows of one group of benchmarks/cases.py, and their mean
     .. other-benchmarks:: multi few  the groups that are not named here, each with its name
     .. benchmark-losses::           all rows in which another library is faster
+    .. benchmark-means:: epyc       the mean of each group in that folder of the data
     .. benchmark-scaling::          speed on 1, 2, 4, ... threads
     .. asv-tracks::                 what asv tracks beside times
 
@@ -115,6 +116,26 @@ class Losses(Directive):
         return [table(heading, cells, ["figures"])]
 
 
+class Means(Directive):
+    required_arguments = 1
+
+    def run(self):
+        cells, dates, cpu = [], set(), ""
+        for about, rows in data.latest(data.DATA / self.arguments[0]):
+            cpu = about["cpu"]
+            dates.add(about["date"])
+            for group, dtype in dict.fromkeys((row["group"], row["dtype"]) for row in rows):
+                chosen = [row for row in rows if (row["group"], row["dtype"]) == (group, dtype)]
+                mean, n_slower, n = data.mean_ratio(chosen)
+                if mean is not None:
+                    cells.append([group, dtype, f"{mean:.2f}", f"{n_slower} of {n}"])
+        text = f"{cpu}, {about['threads']} threads; {min(dates)} to {max(dates)}"
+        return [
+            table(["group", "dtype", "to best peer", "slower"], cells, ["figures"]),
+            nodes.paragraph(text=text, classes=["provenance"]),
+        ]
+
+
 class Scaling(Directive):
     def run(self):
         found = data.scaling()
@@ -172,5 +193,6 @@ def setup(app):
     app.add_directive("benchmarks", Benchmarks)
     app.add_directive("other-benchmarks", OtherBenchmarks)
     app.add_directive("benchmark-losses", Losses)
+    app.add_directive("benchmark-means", Means)
     app.add_directive("benchmark-scaling", Scaling)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
