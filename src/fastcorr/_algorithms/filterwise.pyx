@@ -26,7 +26,7 @@ from numpy cimport PyArray_DATA, PyArray_IS_C_CONTIGUOUS, import_array, ndarray
 from fastcorr._algorithms.operands cimport (
     aligned, image_of, image_t, is_computed_in, weights_of, weights_t,
 )
-from fastcorr._algorithms.parallel cimport parallel_for, whole_lines
+from fastcorr._algorithms.parallel cimport odd_lines, parallel_for, whole_lines
 from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
 from fastcorr._algorithms.window cimport axis_of, axis_t, ceil_div, interior, positions
 from fastcorr._kernels.dispatch cimport kernels
@@ -339,8 +339,7 @@ cdef class Filterwise(Tiled):
         job.n_block_tiles = ceil_div(job.n_blocks, job.tile_blocks)
         job.window_rows = reach(job.tile_rows, job.kh, job.stride_y, job.dilation_y)
         # An odd number of cache lines: channels spread over the sets of the cache.
-        job.channel_size = (job.window_rows * job.window_columns * item + 127) // 128 * 2 + 1
-        job.channel_size *= 64 // item
+        job.channel_size = odd_lines(job.window_rows * job.window_columns * item) // item
 
         cut.terms = (self._terms(job.chunk_channels),
                      self._terms(job.channels - (job.n_chunks - 1) * job.chunk_channels))

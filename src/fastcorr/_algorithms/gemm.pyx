@@ -32,7 +32,7 @@ from fastcorr._algorithms.gemm_window cimport (
 from fastcorr._algorithms.operands cimport (
     aligned, image_of, is_computed_in, parts_of, weights_of,
 )
-from fastcorr._algorithms.parallel cimport parallel_for, whole_lines
+from fastcorr._algorithms.parallel cimport odd_lines, parallel_for, whole_lines
 from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
 from fastcorr._algorithms.window cimport axis_of, ceil_div
 from fastcorr._kernels.dispatch cimport kernels
@@ -528,7 +528,3 @@ cdef class Gemm(Tiled):
         job.gathered_weights = self.weights_as_computed and abs(job.w.f) < abs(job.w.c)
         return parallel_for(run_tile, &job, cut.n_tiles, cut.workers, cut.scratch_bytes,
                             cut.tile_seconds)
-
-
-cdef inline Py_ssize_t odd_lines(Py_ssize_t n_bytes) noexcept nogil:
-    return ((n_bytes + 127) // 128 * 2 + 1) * 64

@@ -37,7 +37,7 @@ from fastcorr._algorithms.grad_weight_window cimport (
     stage_channels, stage_dy, stage_plane, tile_t,
 )
 from fastcorr._algorithms.operands cimport aligned, image_of
-from fastcorr._algorithms.parallel cimport parallel_for, whole_lines
+from fastcorr._algorithms.parallel cimport odd_lines, parallel_for, whole_lines
 from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
 from fastcorr._algorithms.window cimport axis_of, ceil_div
 from fastcorr._kernels.dispatch cimport kernels
@@ -605,7 +605,3 @@ def stacks_of(layout_y):
 cdef inline bint collide(Py_ssize_t step) noexcept nogil:
     """Whether rows that far apart meet in one set of a first-level cache."""
     return (step + 64) % 4096 < 128
-
-
-cdef inline Py_ssize_t odd_lines(Py_ssize_t n_bytes) noexcept nogil:
-    return ((n_bytes + 127) // 128 * 2 + 1) * 64

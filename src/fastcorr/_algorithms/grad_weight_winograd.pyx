@@ -47,7 +47,7 @@ from libc.string cimport memcpy, memset
 from numpy cimport PyArray_DATA, import_array, ndarray
 
 from fastcorr._algorithms.operands cimport aligned, image_of
-from fastcorr._algorithms.parallel cimport parallel_for, whole_lines
+from fastcorr._algorithms.parallel cimport odd_lines, parallel_for, whole_lines
 from fastcorr._algorithms.pixels cimport (
     find_window, part_t, pixels_t, place_window, set_image, stage_rows,
 )
@@ -604,7 +604,3 @@ cdef bint scale(job_t *job) noexcept:
     job.drift = (DRIFT / ERROR * job.x_scale * job.dy_scale / job.growth) ** 2 * ceil_div(
         job.n_blocks, job.piece_blocks)
     return True
-
-
-cdef inline Py_ssize_t odd_lines(Py_ssize_t n_bytes) noexcept nogil:
-    return ((n_bytes + 127) // 128 * 2 + 1) * 64

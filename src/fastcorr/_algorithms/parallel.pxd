@@ -9,5 +9,10 @@ cdef inline Py_ssize_t whole_lines(Py_ssize_t n_bytes) noexcept:
     return (n_bytes + 63) // 64 * 64
 
 
+cdef inline Py_ssize_t odd_lines(Py_ssize_t n_bytes) noexcept nogil:
+    """Bytes rounded up to an odd number of cache lines: rows so far apart share no cache set."""
+    return ((n_bytes + 127) // 128 * 2 + 1) * 64
+
+
 cdef int parallel_for(tile_fn work, const void *job, Py_ssize_t n_tiles, int workers,
                       Py_ssize_t scratch_bytes, double tile_seconds) except -1

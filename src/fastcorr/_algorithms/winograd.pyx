@@ -27,7 +27,7 @@ from libc.string cimport memcpy, memset
 from numpy cimport PyArray_DATA, import_array, ndarray
 
 from fastcorr._algorithms.operands cimport aligned, image_of, image_t, is_computed_in
-from fastcorr._algorithms.parallel cimport parallel_for, whole_lines
+from fastcorr._algorithms.parallel cimport odd_lines, parallel_for, whole_lines
 from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
 from fastcorr._algorithms.window cimport axis_of, axis_t, ceil_div, interior, positions
 from fastcorr._algorithms.winograd_guard cimport Guard, mark_padding
@@ -626,7 +626,3 @@ cdef class Winograd(Tiled):
         job.scale, job.bounds = weights.guard.scale, weights.guard.bounds
         job.bias = NULL if bias is None else <const char *> PyArray_DATA(<ndarray> bias)
         parallel_for(run_task, &job, cut.n_tiles, cut.workers, cut.task_bytes, cut.tile_seconds)
-
-
-cdef inline Py_ssize_t odd_lines(Py_ssize_t n_bytes) noexcept nogil:
-    return ((n_bytes + 127) // 128 * 2 + 1) * 64
