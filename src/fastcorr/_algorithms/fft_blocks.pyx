@@ -234,6 +234,12 @@ cdef void multiply(const void *job_, Py_ssize_t index, char *scratch) noexcept n
         of.kernel.fft_dot(n, k, windows, blocks, offset, of.y + tile * of.bytes)
 
 
+cdef void columns_back(const job_t *job, const precision_t *of, char *spectrum) noexcept nogil:
+    cdef Py_ssize_t s
+    for s in range(of.n_strips):
+        of.kernel.fft_inverse(job.n, of.twiddles, spectrum + s * of.strip_bytes)
+
+
 cdef void rows_back(const job_t *job, const precision_t *of, const char *spectrum, Py_ssize_t row,
                     char *strip) noexcept nogil:
     """Rows `row` .. row + 2 * lanes of a tile, whose columns are transformed back."""
@@ -248,7 +254,7 @@ cdef void finish_tile(const void *job_, Py_ssize_t index, char *scratch) noexcep
     cdef const job_t *job = <const job_t *> job_
     cdef Py_ssize_t row = index // job.tile_columns + job.tile_row0
     cdef Py_ssize_t column = index % job.tile_columns, across = window_columns(job)
-    cdef Py_ssize_t lo, hi, left, right, br, bc, rb, cb, at, s, i, r, c, half, lanes, size
+    cdef Py_ssize_t lo, hi, left, right, br, bc, rb, cb, at, i, r, c, half, lanes, size
     cdef Py_ssize_t n, n_rows
     cdef Py_ssize_t rows = min(job.size, job.oh - row * job.size)
     cdef Py_ssize_t columns = min(job.size, job.ow - column * job.size)
@@ -278,8 +284,7 @@ cdef void finish_tile(const void *job_, Py_ssize_t index, char *scratch) noexcep
     # |x| * |w|, in units of the largest numbers
     lanes = of.kernel.lanes
     size = 2 * lanes
-    for s in range(of.n_strips):
-        of.kernel.fft_inverse(job.n, of.twiddles, spectrum + s * of.strip_bytes)
+    columns_back(job, of, spectrum)
     for rb in range(ceil_div(rows, size)):
         r = rb * size
         rows_back(job, of, spectrum, r, strip)
@@ -304,8 +309,7 @@ cdef void finish_tile(const void *job_, Py_ssize_t index, char *scratch) noexcep
     spectrum = of.y + index * of.bytes
     lanes = of.kernel.lanes
     size = 2 * lanes
-    for s in range(of.n_strips):
-        of.kernel.fft_inverse(job.n, of.twiddles, spectrum + s * of.strip_bytes)
+    columns_back(job, of, spectrum)
     for rb in range(ceil_div(rows, size)):
         r = rb * size
         rows_back(job, of, spectrum, r, strip)
