@@ -9,6 +9,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fastcorr._padding import PADDING_MODES
+
+MAPPED = sorted(mode for mode in PADDING_MODES if mode != "constant")
+
 
 @dataclass(frozen=True)
 class Case:
@@ -101,6 +105,15 @@ STRIPS = [
     for h, w in ((2, 3), (5, 16), (8, 17), (9, 49), (13, 130))
     for p, d in (("same", 1), ("full", 1), ((kh - 1, 2 * kw), (1, 2)), ((2 * (kh - 1), 0), (2, 1)))
     if w + 2 * kw > (kw - 1) * 2 and (p != ((2 * (kh - 1), 0)) or w >= kw)
+]  # fmt: skip
+# Strips again, with samples of the image beside it.
+STRIPS += [
+    Case((h, w), (kh, kw), {"padding": p, "padding_mode": mode, "dilation": d})
+    for kh, kw in ((2, 2), (3, 3), (4, 1), (5, 5), (6, 3), (7, 7), (3, 18))
+    for i, (h, w) in enumerate(((2, 3), (5, 16), (8, 17), (9, 40), (13, 130)))
+    for p, d in (("same", 1), ("full", 1), ((1, 8), (2, 1)))
+    for mode in MAPPED[(i + kh) % 2 :: 2]
+    if w + 16 >= kw and h + 2 > 2 * (kh - 1)
 ]  # fmt: skip
 GROUPED = [
     Case((n, g * c, 6, 19), (g * f, c, 3, 2), {"groups": g, "padding": ((1, 0), (0, 1))})

@@ -918,22 +918,33 @@ static void test_winograd(const fc_kernels_t *kernel, fc_type_t type) {
 static void test_one_sweep(const fc_kernels_t *kernels, fc_type_t type, int kh, int nv, int edges) {
     const ptrdiff_t lanes = kernels->lanes, n = 2 * kh + 1, kw = 3 + 2 * (kh == 3 && nv % 2);
     const ptrdiff_t n_lanes = nv == 1 ? lanes - 1 : lanes, width = (nv - 1) * lanes + n_lanes;
-    const ptrdiff_t pitch = nv * lanes + kw, ldc = width + 2;
-    for (int part = 0; part < 3; part++) {
-        const ptrdiff_t begin = part ? kh - 1 : 0, end = n + kh - 1 - (part > 1 ? kh - 1 : 0);
-        ptrdiff_t column[5];
+    const ptrdiff_t pitch = nv * lanes + kw, ldc = width + 2, n_rows = n + kh - 1;
+    for (int part = 0; part < (edges && nv <= FC_BESIDE_VECTORS ? 4 : 3); part++) {
+        const ptrdiff_t begin = part ? kh - 1 : 0, end = n_rows - (part > 1 ? kh - 1 : 0);
+        ptrdiff_t column[5], row_bytes[2 * (3 * FC_STENCIL_MAX_HEIGHT)];
         uint16_t inside[5 * FC_STENCIL_MAX_VECTORS];
-        array_t x = new_array(type, (n + kh - 1) * pitch);
+        fc_beside_t beside[5 * FC_STENCIL_MAX_VECTORS];
+        array_t x = new_array(type, n_rows * pitch);
         array_t w = new_array(type, kh * kw), bias = new_array(type, 1);
         array_t c = new_array(type, n * ldc), expected = copy_of(c);
+        for (ptrdiff_t i = 0; i < n_rows; i++) { /* from the last one to the first */
+            row_bytes[2 * i] = (n_rows - 1 - i) * pitch * type_bytes[type];
+            row_bytes[2 * i + 1] = PTRDIFF_MAX;
+        }
         for (ptrdiff_t kx = 0; kx < kw; kx++) {
             column[kx] = kx;
             for (int v = 0; v < nv; v++) {
                 const int is_edge = edges == FC_ALL_EDGES || (edges & FC_FIRST_EDGE && v == 0) ||
                                     (edges & FC_LAST_EDGE && v == nv - 1);
                 const unsigned all = (1u << lanes) - 1;
+                fc_beside_t *others = beside + kx * FC_STENCIL_MAX_VECTORS + v;
                 inside[kx * FC_STENCIL_MAX_VECTORS + v] =
                     (uint16_t)(is_edge ? all & (kx % 2 ? ~1u : all >> 1) : all);
+                /* The last lane is out of reach where the row ends with it. */
+                others->from = pitch - lanes + (kx + v) % 2;
+                others->reach = (uint16_t)(all >> (kx + v) % 2);
+                for (ptrdiff_t j = 0; j < lanes; j++)
+                    others->lane[j] = (uint8_t)((3 * j + kx) % (lanes - 1));
             }
         }
         for (ptrdiff_t r = 0; r < n; r++) {
@@ -941,18 +952,24 @@ static void test_one_sweep(const fc_kernels_t *kernels, fc_type_t type, int kh, 
                 number_t sum = {0};
                 for (ptrdiff_t ky = 0; ky < kh; ky++) {
                     for (ptrdiff_t kx = 0; kx < kw; kx++) {
-                        const ptrdiff_t v = j / lanes;
+                        const ptrdiff_t edge = kx * FC_STENCIL_MAX_VECTORS + j / lanes;
+                        ptrdiff_t at = column[kx] + j;
                         if (r + ky < begin || r + ky >= end) continue;
-                        if (!(inside[kx * FC_STENCIL_MAX_VECTORS + v] >> j % lanes & 1)) continue;
-                        multiply_add(&sum, w, ky * kw + kx, x, (r + ky) * pitch + column[kx] + j);
+                        if (!(inside[edge] >> j % lanes & 1)) {
+                            if (part < 3) continue;
+                            at = beside[edge].from + beside[edge].lane[j % lanes];
+                        }
+                        multiply_add(&sum, w, ky * kw + kx, x, (n_rows - 1 - r - ky) * pitch + at);
                     }
                 }
                 if (part) add_number(&sum, bias, 0);
                 set(expected, r * ldc + j, sum);
             }
         }
-        const fc_sweep_t strip = {n,  begin, end, pitch, kw, kw, ldc, (nv - 1) * lanes, n_lanes,
-                                  column, inside, edges};
+        const fc_sweep_t strip = {
+            .n = n, .begin = begin, .end = end, .row_step = 2, .kw = kw, .ldw = kw, .ldc = ldc,
+            .last = (nv - 1) * lanes, .lanes = n_lanes, .row_bytes = row_bytes, .column = column,
+            .inside = inside, .beside = beside, .edges = edges | (part < 3 ? 0 : FC_BESIDE)};
         kernels->sweep[kh][nv](&strip, x.data, w.data, part ? bias.data : NULL, c.data);
         report(same(c, expected), "%s sweep height=%d vectors=%d edges=%d part=%d", kernels->name, kh,
                nv, edges, part);

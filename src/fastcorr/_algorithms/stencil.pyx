@@ -36,7 +36,7 @@ from fastcorr._algorithms.window cimport axis_of, axis_t, ceil_div, interior, po
 from fastcorr._kernels.dispatch cimport kernels
 from fastcorr._kernels.kernels cimport (
     FC_K_BLOCK, FC_STENCIL_MAX_HEIGHT, FC_STENCIL_MAX_VECTORS, FC_STENCIL_ROWS,
-    FC_STENCIL_TALL_ROWS, fc_kernels_t, fc_stencil_fn, fc_window_t,
+    FC_STENCIL_TALL_ROWS, fc_beside_t, fc_kernels_t, fc_stencil_fn, fc_window_t,
 )
 
 from fastcorr._algorithms.layout import axis_layout
@@ -77,14 +77,20 @@ def unsupported(problem):
 
 
 def is_swept(problem):
-    """Whether strips can read x where it lies, if it is contiguous and the padding zero."""
+    """Whether strips can read x where it lies, if it is contiguous and any constant is zero."""
     return (
         problem.C == problem.groups and problem.dtype.kind == "f"
         and problem.x_dtype == problem.w_dtype == problem.dtype and problem.dtype.itemsize >= 4
         and problem.stride == (1, 1) and not problem.channels_last
-        and problem.padding_mode == "constant" and 2 <= problem.KH <= FC_STENCIL_MAX_HEIGHT
-        and max(problem.padding[0]) <= (problem.KH - 1) * problem.dilation[0]
+        and 2 <= problem.KH <= FC_STENCIL_MAX_HEIGHT
+        and (problem.padding_mode != "constant"
+             or max(problem.padding[0]) <= (problem.KH - 1) * problem.dilation[0])
         and problem.W * problem.dtype.itemsize <= STRIP_ROW_BYTES)
+
+
+def has_steps(margins):
+    """Whether what lies side by side beside the image comes from its samples side by side."""
+    return all(margin is None or np.all(np.abs(np.diff(margin)) <= 1) for margin in margins)
 
 
 def smallest_window_bytes(problem):
@@ -112,6 +118,7 @@ ctypedef struct job_t:
     axis_t columns
     axis_t single_columns               # with a stride of 1, for the split
     bint direct_weights, direct_stores, constant_margins, split
+    bint margins_fit_strips             # none but the outer ones see any
     bint in_place                       # large enough tiles read x where it lies
     bint swept                          # all tiles do, in strips
     # pieces of the kernel
@@ -125,7 +132,7 @@ ctypedef struct job_t:
     Py_ssize_t n_column_planes, window_rows, row_length, pitch
     Py_ssize_t sums_pitch, sums_size    # of one output channel
     Py_ssize_t at_row_bytes, at_column_bytes, at_window, at_weights, at_sums, at_totals
-    Py_ssize_t at_strips, at_inside
+    Py_ssize_t at_strips, at_inside, at_beside
 
 
 ctypedef struct tile_t:
@@ -374,7 +381,10 @@ cdef void run_tile(const void *job_, Py_ssize_t index, char *scratch) noexcept n
     if job.swept:
         find_strips(job.kernel, &job.columns, job.kh, t.column0, t.columns, job.kw, job.column,
                     <strip_t *> (scratch + job.at_strips),
-                    <uint16_t *> (scratch + job.at_inside))
+                    <uint16_t *> (scratch + job.at_inside),
+                    <fc_beside_t *> (scratch + job.at_beside))
+        positions(&job.rows, t.row0, t.rows + (job.kh - 1) * job.dilation_y, job.x.h,
+                  <Py_ssize_t *> (scratch + job.at_row_bytes))
         for group in range(group0, min(group0 + job.tile_groups, job.groups)):
             for i in range(job.m):
                 sweep_output(job, &t, group, i, scratch)
@@ -392,7 +402,7 @@ cdef void run_tile(const void *job_, Py_ssize_t index, char *scratch) noexcept n
 cdef void sweep_output(const job_t *job, const tile_t *t, Py_ssize_t group, Py_ssize_t m,
                        char *scratch) noexcept nogil:
     """All rows of an output of one channel, strip by strip."""
-    cdef Py_ssize_t item = job.kernel.item_bytes, step = job.dilation_y, i, residue, row
+    cdef Py_ssize_t item = job.kernel.item_bytes, step = job.dilation_y, i, residue
     cdef Py_ssize_t output = group * job.m + m
     cdef const char *x = (job.x.data + t.image * job.x.n + group * job.x.c
                           + (t.column0 - job.columns.before) * item)
@@ -400,16 +410,16 @@ cdef void sweep_output(const job_t *job, const tile_t *t, Py_ssize_t group, Py_s
     cdef const char *bias = bias_of(job, output)
     cdef char *y = output_of(job, t, output)
     cdef strip_t *strip
-    for i in range(count_strips(job.kernel, job.kh, t.columns)):
+    for i in range(count_strips(job.kernel, &job.columns, job.kh, t.columns)):
         strip = <strip_t *> (scratch + job.at_strips) + i
-        strip.shape.pitch, strip.shape.ldc = step * job.x.h // item, step * job.y.h // item
+        strip.shape.row_step, strip.shape.ldc = step, step * job.y.h // item
         strip.shape.ldw = job.kw
         for residue in range(min(step, t.rows)):
-            row = t.row0 + residue
-            find_rows(&job.rows, row, ceil_div(t.rows - residue, step), job.kh, step, &strip.shape)
-            strip.sweep(
-                &strip.shape, x + strip.column * item + (row - job.rows.before) * job.x.h, w, bias,
-                y + residue * job.y.h + strip.column * item)
+            strip.shape.row_bytes = <Py_ssize_t *> (scratch + job.at_row_bytes) + residue
+            find_rows(&job.rows, t.row0 + residue, ceil_div(t.rows - residue, step), job.kh, step,
+                      &strip.shape)
+            strip.sweep(&strip.shape, x + strip.column * item, w, bias,
+                        y + residue * job.y.h + strip.column * item)
 
 
 cdef void run_group(const job_t *job, const tile_t *t, Py_ssize_t group, bint is_first,
@@ -527,7 +537,7 @@ cdef class Stencil(Tiled):
         self.stores_as_computed = is_computed_in(problem.dtype, problem, item)
         self.may_stay = (self.loads_as_computed and problem.stride == (1, 1)
                          and not any(problem.padding[0] + problem.padding[1]))
-        self.may_sweep = is_swept(problem)
+        self.may_sweep = is_swept(problem) and has_steps(columns)
         job.x_parts, job.w_parts, job.y_parts = (
             1 + (dtype.kind == "c") for dtype in (problem.x_dtype, problem.w_dtype, problem.dtype))
         job.groups = problem.groups
@@ -591,6 +601,8 @@ cdef class Stencil(Tiled):
         job.n_row_tiles = ceil_div(job.oh, rows)
         job.n_column_tiles = ceil_div(job.ow, columns)
 
+        job.margins_fit_strips = (
+            job.n_column_tiles == 1 and max(job.columns.before, job.columns.after) <= lanes)
         job.window_rows = (rows - 1) * job.stride_y + halo + 1
         # Whole vectors, shifted so that the image itself starts at one.
         job.row_length = layout.length
@@ -619,10 +631,12 @@ cdef class Stencil(Tiled):
         job.at_sums, at = at, at + whole_lines(job.m * job.sums_size * item)
         most_strips = 0
         if strip_vectors(kernel, job.kh) > 0:
-            most_strips = count_strips(kernel, job.kh, columns)
+            most_strips = count_strips(kernel, &job.columns, job.kh, columns)
         job.at_strips, at = at, at + whole_lines(most_strips * sizeof(strip_t))
         job.at_inside, at = at, at + whole_lines(
             most_strips * job.kw * FC_STENCIL_MAX_VECTORS * sizeof(uint16_t))
+        job.at_beside, at = at, at + whole_lines(
+            most_strips * job.kw * FC_STENCIL_MAX_VECTORS * sizeof(fc_beside_t))
         job.at_totals = at
         if job.n_sums > SUMS:
             at += whole_lines(job.m * job.sums_size * item)
@@ -657,10 +671,10 @@ cdef class Stencil(Tiled):
         # Rows that are left out must not have met Inf or NaN.
         job.swept = (
             self.may_sweep and job.direct_stores and job.direct_weights
-            and strip_vectors(job.kernel, job.kh) > 0 and not any(fill)
-            and job.n_column_planes == 1 and job.x.w == item
-            and job.x.h % item == 0 and job.x.h <= STRIP_ROW_BYTES
-            and job.kernel.is_finite(w.size, job.w.data))
+            and strip_vectors(job.kernel, job.kh) > 0 and job.n_column_planes == 1
+            and job.x.w == item and job.x.h % item == 0 and job.x.h <= STRIP_ROW_BYTES
+            and (not any(fill) and job.kernel.is_finite(w.size, job.w.data)
+                 if job.constant_margins else job.margins_fit_strips))
         # Rows that meet in one set of the first-level cache lie better in a window.
         job.in_place = (
             self.may_stay and job.direct_stores and job.n_column_planes == 1 and job.x.w == item

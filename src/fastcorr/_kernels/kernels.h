@@ -119,18 +119,30 @@ typedef void (*fc_stencil_fn)(ptrdiff_t n_down, ptrdiff_t n_across, ptrdiff_t la
                               const void *bias, void *c, ptrdiff_t ldc, int accumulate);
 
 /* A strip of nv vectors and n rows of outputs of one channel whose x lies in rows of its own, stride 1:
- * c[r * ldc + j] = bias + sum over ky, kx of w[ky * ldw + kx] * x[(r + ky) * pitch + column[kx] + j]
- * where zeros stand for rows of x before `begin` (at most kh - 1) and from `end` on. The last vector
- * starts at column `last` of the strip and has so many `lanes` that are written. Bit j of
- * inside[kx * FC_STENCIL_MAX_VECTORS + v] is set where lane j of vector v under tap column kx lies in
- * the image, and zeros stand for the others; `edges` says which vectors have any such. */
+ * c[r * ldc + j] = bias + sum over ky, kx of w[ky * ldw + kx] * row(r + ky)[column[kx] + j]
+ * where row(i) begins row_bytes[i * row_step] bytes behind x, and zeros stand for those before `begin`
+ * (at most kh - 1) and from `end` on. The last vector starts at column `last` of the strip and has so
+ * many `lanes` that are written. Bit j of inside[kx * FC_STENCIL_MAX_VECTORS + v] is set where lane j
+ * of vector v under tap column kx lies in the image; `edges` says which vectors have others. Zeros
+ * stand for these or, if `edges` has FC_BESIDE (up to FC_BESIDE_VECTORS vectors), lane `lane[j]` of
+ * the vector at column `from` of the row, of which the lanes of `reach` are read:
+ * beside[kx * FC_STENCIL_MAX_VECTORS + v]. */
 #define FC_FIRST_EDGE 1
 #define FC_LAST_EDGE 2
 #define FC_ALL_EDGES 3
+#define FC_BESIDE 4
+#define FC_BESIDE_VECTORS 2
 typedef struct {
-    ptrdiff_t n, begin, end, pitch, kw, ldw, ldc, last, lanes;
+    ptrdiff_t from;
+    uint16_t reach;
+    uint8_t lane[16];
+} fc_beside_t;
+typedef struct {
+    ptrdiff_t n, begin, end, row_step, kw, ldw, ldc, last, lanes;
+    const ptrdiff_t *row_bytes;
     const ptrdiff_t *column;
     const uint16_t *inside;
+    const fc_beside_t *beside;
     int edges;
 } fc_sweep_t;
 typedef void (*fc_sweep_fn)(const fc_sweep_t *strip, const void *x, const void *w, const void *bias,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """kernels.h for Cython: the only place where the kernels are declared again."""
 
-from libc.stdint cimport uint16_t
+from libc.stdint cimport uint8_t, uint16_t
 
 cdef extern from "kernels.h" nogil:
     enum:
@@ -13,6 +13,7 @@ cdef extern from "kernels.h" nogil:
         FC_STENCIL_MAX_HEIGHT
         FC_STENCIL_MAX_VECTORS
         FC_FIRST_EDGE, FC_LAST_EDGE, FC_ALL_EDGES
+        FC_BESIDE, FC_BESIDE_VECTORS
         FC_TAPS_ROWS
         FC_TAPS_MAX_HEIGHT
         FC_TAPS_MAX_WIDTH
@@ -59,10 +60,17 @@ cdef extern from "kernels.h" nogil:
         Py_ssize_t, Py_ssize_t, Py_ssize_t, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
         const Py_ssize_t *, const void *, Py_ssize_t, const void *, void *, Py_ssize_t, int
     ) noexcept nogil
+    ctypedef struct fc_beside_t:
+        Py_ssize_t from_ "from"
+        uint16_t reach
+        uint8_t lane[16]
+
     ctypedef struct fc_sweep_t:
-        Py_ssize_t n, begin, end, pitch, kw, ldw, ldc, last, lanes
+        Py_ssize_t n, begin, end, row_step, kw, ldw, ldc, last, lanes
+        const Py_ssize_t *row_bytes
         const Py_ssize_t *column
         const uint16_t *inside
+        const fc_beside_t *beside
         int edges
 
     ctypedef void (*fc_sweep_fn)(
