@@ -6,6 +6,7 @@ import pytest
 
 import fastcorr
 from fastcorr import _plan
+from fastcorr._kernels.dispatch import active_isa
 
 
 def zeros(*shape, dtype="f"):
@@ -119,3 +120,14 @@ def test_the_workers_do_not_matter():
         alone = fastcorr.explain(x, w)
     with fastcorr.set_workers(7):
         assert fastcorr.explain(x, w).method == alone.method
+
+
+@pytest.mark.parametrize("n_kernels", [6, 64])
+def test_a_tail_of_pixels_is_for_products_that_pay_for_packed_panels(n_kernels):
+    """196 pixels: twelve vectors of 16 and four pixels more; whether in a batch or alone."""
+    if active_isa() != "avx512":
+        pytest.skip("vectors of another length")
+    w = zeros(n_kernels, 16, 5, 5)
+    for n in (1, 64):
+        plan = fastcorr.explain(zeros(n, 16, 18, 18), w, method="direct")
+        assert ("tail 4" in repr(plan._runner.cut(2))) == (n_kernels == 64)

@@ -20,6 +20,7 @@ def transposed(w, groups):
     ("shape", "groups"),
     [
         ((7, 31, 1, 1), 1), ((8, 32, 1, 1), 1), ((9, 33, 1, 1), 1),  # beside the blocks' sizes
+        ((35, 33, 1, 1), 1), ((70, 5, 1, 1), 2),  # whole vectors and a rest
         ((5, 33, 3, 3), 1), ((12, 3, 3, 3), 4), ((6, 1, 5, 2), 6), ((4, 2, 1, 3), 2),
     ],
 )  # fmt: skip

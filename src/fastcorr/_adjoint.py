@@ -13,8 +13,9 @@ so each phase is a dense correlation of dy with some taps in reverse order, at s
 dilation / g, and no zeros are put between the samples of dy. Its result goes straight to every
 stride-th position of dx. Taps that would see a sample before or after dy are padded with zeros;
 padding of x that nobody asks for is a slice of dy. For depthwise kernels, and for patches that do
-not overlap, one algorithm takes all phases at once; for 1 x 1 kernels with channels last, a product
-of matrices takes the one that there is.
+not overlap, one algorithm takes all phases at once; at stride 1 there is one phase, which a product
+of matrices takes for 1 x 1 kernels with channels last, and products of dy with all taps for few
+channels of small images.
 
 With a padding mode, what the padded positions collect is added to the samples that they came from,
 by the index maps of `_padding`, a strip of them at a time, in a fixed order: rows above and below x
@@ -31,7 +32,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastcorr._algorithms import depthwise_transpose, patches, pointwise_transpose
+from fastcorr import _costs
+from fastcorr._algorithms import depthwise_transpose, fold, patches, pointwise_transpose
 from fastcorr._algorithms.arrays import four, nchw, place, placed
 from fastcorr._algorithms.turned import turned
 from fastcorr._padding import margins_of
@@ -263,7 +265,11 @@ class _Region:
             return depthwise_transpose.DepthwiseTranspose(of_dx, *self._phases)
         if pointwise_transpose.unsupported(of_dx) is None:
             return pointwise_transpose.PointwiseTranspose(of_dx)
-        return patches.Patches(of_dx) if patches.unsupported(of_dx) is None else None
+        if patches.unsupported(of_dx) is None:
+            return patches.Patches(of_dx)
+        if fold.unsupported(of_dx) is None and self._is_best_folded(of_dx, rows, columns):
+            return fold.Fold(of_dx, rows, columns)
+        return None
 
     def _has_channels_along_vectors(self):
         """Whether depthwise kernels are best served that way; or else by rows of dx."""
@@ -271,6 +277,13 @@ class _Region:
         if problem.stride != (1, 1) or problem.channels_last:
             return True
         return self._parts[0].algorithm == "depthwise"
+
+    def _is_best_folded(self, of_dx, rows, columns):
+        """Whether zeros around dy would take longer: for one image, so for all batches alike."""
+        single = self
+        if self._n_images > 1:
+            single = _Region(self._problem, self._dtypes, 1, rows, columns)
+        return _costs.fold(of_dx) < sum(part.seconds for part in single._parts)
 
     @cached_property
     def _parts(self):
@@ -361,6 +374,11 @@ class _Part:
     @property
     def algorithm(self):
         return None if self._plan is None else self._plan.algorithm
+
+    @property
+    def seconds(self):
+        """As the plan estimates them."""
+        return 0.0 if self._plan is None else self._plan.seconds
 
     def run(self, dy, w, bias, dx, workers):
         """Write the positions, and return them as a view of dx; w is that of the operator."""

@@ -164,7 +164,7 @@ class Plan:
 
     __slots__ = (
         "_cast", "_is_mixed", "_run", "_runner", "_ways", "_zero", "algorithm", "flops", "method",
-        "problem", "reason",
+        "problem", "reason", "seconds",
     )  # fmt: skip
 
     method: str
@@ -189,6 +189,7 @@ class Plan:
 
     def _take(self, way):
         self.method, self.algorithm, self.reason = way.row.method, way.row.name, way.reason
+        self.seconds = way.seconds  # an estimate
         self._runner = way.runner
         self._run = way.runner.run
 

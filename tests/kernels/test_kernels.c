@@ -977,6 +977,43 @@ static void test_one_sweep(const fc_kernels_t *kernels, fc_type_t type, int kh, 
     }
 }
 
+/* Kernels of kh x kw taps over rows x columns products, seen from `top` and `left`. */
+static void test_one_fold(const fc_kernels_t *kernels, fc_type_t type, ptrdiff_t rows, ptrdiff_t columns,
+                          ptrdiff_t kh, ptrdiff_t kw, ptrdiff_t top, ptrdiff_t left, ptrdiff_t dilation) {
+    const ptrdiff_t lanes = kernels->lanes, plane = rows * columns + 3;
+    const ptrdiff_t n_rows = rows + (kh - 1) * dilation + 1 - top, n_columns = columns + (kw - 1) * dilation + 1 - left;
+    const fc_fold_t s = {n_rows, n_columns, (n_columns + lanes - 1) / lanes * lanes, kh, kw, plane,
+                         rows, columns, top, left, dilation, dilation};
+    array_t p = new_array(type, 2 * lanes + kh * kw * plane), c = new_array(type, n_rows * s.ldc);
+    array_t expected = new_array(type, n_rows * s.ldc);
+    for (ptrdiff_t i = 0; i < n_rows * s.ldc; i++) {
+        const ptrdiff_t r = i / s.ldc, j = i % s.ldc;
+        number_t sum = {0, 0};
+        for (ptrdiff_t k = 0; k < kh * kw; k++) {
+            const ptrdiff_t row = r + top - k / kw * dilation, column = j + left - k % kw * dilation;
+            if (row < 0 || row >= rows || column < 0 || column >= columns) continue;
+            sum.real += get(type, at(p, lanes + k * plane + row * columns + column)).real;
+        }
+        set(expected, i, sum);
+    }
+    kernels->fold(&s, (char *)p.data + lanes * kernels->item_bytes, c.data);
+    for (ptrdiff_t i = 0; i < n_rows * s.ldc; i++) /* what is written behind the columns is free */
+        if (i % s.ldc >= n_columns) set(expected, i, get(type, at(c, i)));
+    report(same(c, expected), "%s fold %tdx%td of %tdx%td from %td, %td, dilation %td", kernels->name,
+           kh, kw, rows, columns, top, left, dilation);
+    release(p), release(c), release(expected);
+}
+
+static void test_fold(const fc_kernels_t *kernels, fc_type_t type) {
+    report(!kernels->fold == !is_float(type), "%s fold is there for floats", kernels->name);
+    for (ptrdiff_t columns = 1; columns <= 2 * kernels->lanes + 1 && kernels->fold; columns++) {
+        test_one_fold(kernels, type, 3, columns, 2, 3, 0, 0, 1);
+        test_one_fold(kernels, type, 1, columns, 5, 4, 2, 1, 1);
+        test_one_fold(kernels, type, 4, columns, 3, 3, 3, columns, 2);
+        test_one_fold(kernels, type, 2, columns, 1, 40, 0, 19, 1);
+    }
+}
+
 static void test_sweep(const fc_kernels_t *kernels, fc_type_t type) {
     for (int kh = 0; kh <= FC_STENCIL_MAX_HEIGHT; kh++)
         for (int nv = 1; nv <= FC_STENCIL_MAX_VECTORS; nv++)
@@ -999,6 +1036,7 @@ int main(void) {
         test_is_finite(kernels, type);
         test_stencil(kernels, type);
         test_sweep(kernels, type);
+        test_fold(kernels, type);
         test_pack(kernels, type);
         test_depthwise(kernels, type);
         test_depthwise_grad(kernels, type);

@@ -357,7 +357,12 @@ cdef class Gemm(Tiled):
             return 0
         layout_y = axis_layout(job.oh, job.chunk_kh, job.stride_y, job.dilation_y)
         layout_x = axis_layout(job.ow, job.chunk_kw, job.stride_x, job.dilation_x)
-        return tail if product.window_bytes(layout_y, layout_x) < WINDOW_BYTES else 0
+        if product.window_bytes(layout_y, layout_x) >= WINDOW_BYTES:
+            return 0
+        # Panels of images with a tail are packed, which few output channels do not pay for.
+        image = product._replace(n_images=job.image_parts, rows_collide=False)
+        whole, cut = best_cut(image, 1), best_cut(image._replace(tail=tail), 1)
+        return tail if cut.cycles < whole.cycles else 0
 
     cdef Cut _make(self, const fc_kernels_t *kernel, int workers, Py_ssize_t tail, choice):
         cdef Cut cut = Cut.__new__(Cut)

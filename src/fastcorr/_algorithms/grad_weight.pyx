@@ -112,9 +112,11 @@ cdef void multiply(const job_t *job, const tile_t *t, const item_t *item_, Py_ss
     cdef Py_ssize_t m_first = block_start(job, item_.block0), block, b, tap, m0, mr, ldy
     cdef const char *base
     cdef const char *dy = dy_of(job, t, group, m_first, scratch, &ldy)
+    cdef Py_ssize_t n
     cdef int nv
     for b in range(column0, column1):
-        nv = <int> ceil_div(min(nr, job.n_columns - b * nr), lanes)
+        n = min(nr, job.n_columns - b * nr)
+        nv = <int> ceil_div(n, lanes)
         for tap in range(tap0, tap1):
             base = scratch + job.at_window
             if job.way == CHANNELS:
@@ -124,6 +126,12 @@ cdef void multiply(const job_t *job, const tile_t *t, const item_t *item_, Py_ss
             for block in range(item_.block0, item_.block1):
                 m0 = block_start(job, block)
                 mr = block_start(job, block + 1) - m0
+                if job.sums_in_place:
+                    job.kernel.gemm_into[nv][mr](
+                        t.n_pixels, dy + (m0 - m_first) * ldy * item, ldy, base, offset,
+                        job.dw + ((group * job.m + m0) * job.n_columns + b * nr) * item,
+                        job.n_columns, n - (nv - 1) * lanes, NULL, not is_first)
+                    continue
                 job.kernel.gemm[nv][mr](
                     t.n_pixels, dy + (m0 - m_first) * ldy * item, ldy, base, offset,
                     sums_of(job, acc, block, b, tap), not is_first)
@@ -282,7 +290,7 @@ cdef void run_item(const void *job_, Py_ssize_t index, char *scratch) noexcept n
                 run_columns(job, &t, &item_, group, &acc, i == item_.first_tile, scratch)
             else:
                 run_taps(job, &t, &item_, group, &acc, i == item_.first_tile, scratch)
-        if job.acc == NULL:
+        if job.acc == NULL and not job.sums_in_place:
             for i in range(item_.block0, item_.block1):
                 store_block(job, &acc, group, i, item_.column0, item_.column1)
 
@@ -433,7 +441,9 @@ cdef class GradWeight(Tiled):
         job.n_rounds = min(int(parts.cycles / MAX_ITEM_CYCLES) + 1,
                            ceil_div(job.n_tiles, job.n_chunks))
         cut.tile_seconds = parts.cycles / job.n_rounds / CYCLES_PER_SECOND
-        if job.n_chunks > 1 or job.n_rounds > 1:
+        job.sums_in_place = (job.n_taps == job.n_chunks == job.m_parts == 1
+                             and job.way == CHANNELS and job.dw_type == job.compute_type)
+        if job.n_chunks > 1 or job.n_rounds > 1 and not job.sums_in_place:
             cut.shared_bytes = job.n_chunks * job.chunk_size * item
         self._tables(cut, layout_y, layout_x, lanes, item)
 
@@ -460,7 +470,7 @@ cdef class GradWeight(Tiled):
         else:
             job.at_window, at = at, at + whole_lines((job.channel_size + lanes) * item)
         job.at_acc = at
-        if cut.shared_bytes == 0:
+        if cut.shared_bytes == 0 and not job.sums_in_place:
             at += (ceil_div(job.n_blocks, job.block_parts)
                    * ceil_div(job.n_column_blocks, job.column_parts) * block_bytes)
         cut.scratch_bytes = at

@@ -29,6 +29,7 @@ ctypedef struct job_t:
     int x_parts, m_parts        # of complex numbers
     bint dy_in_place            # read by the kernels just as it lies
     bint x_in_place             # CHANNELS: as rows of fc_store
+    bint sums_in_place          # CHANNELS of one tap and one chunk: rows of dw hold the sums
     # the problem
     Py_ssize_t groups, m, channels, kh, kw, oh, ow, n_images
     Py_ssize_t stride_y, stride_x, dilation_y, dilation_x

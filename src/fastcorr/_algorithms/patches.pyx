@@ -22,10 +22,11 @@ from numpy cimport PyArray_DATA, import_array, ndarray
 
 from fastcorr._algorithms.operands cimport aligned, image_of, image_t, is_computed_in
 from fastcorr._algorithms.parallel cimport parallel_for, whole_lines
+from fastcorr._algorithms.samples cimport samples_t, set_samples, stage_samples
 from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
 from fastcorr._algorithms.window cimport ceil_div
 from fastcorr._kernels.dispatch cimport kernels
-from fastcorr._kernels.kernels cimport FC_GEMM_MAX_VECTORS, fc_kernels_t, fc_window_t
+from fastcorr._kernels.kernels cimport FC_GEMM_MAX_VECTORS, fc_kernels_t
 
 from fastcorr._algorithms.gemm_cuts import block_choices, panel_cycles
 from fastcorr._kernels.dispatch import active_isa, compute_dtype, element_code, is_kernel_dtype
@@ -65,19 +66,16 @@ def unsupported(problem):
 
 ctypedef struct job_t:
     const fc_kernels_t *kernel
-    image_t dy
+    samples_t dy
     image_t dx
-    int dy_type, dx_type
-    bint has_pixels                     # dy as computed, channels side by side
+    int dx_type
     const char *w                       # [tap of channel][F], compute type
     const char *bias                    # [tap of channel], compute type, or NULL
     Py_ssize_t f, oh, ow, stride_y, stride_x
     Py_ssize_t n_rows, n_blocks         # of the product
     Py_ssize_t group                    # of its rows: neighbours in dx
-    Py_ssize_t pitch                    # from channel to channel of staged dy
     int nv
     Py_ssize_t tile_rows, n_row_tiles
-    const Py_ssize_t *offset            # [F]: places of the channels of dy in a tile
     const Py_ssize_t *row_bytes         # [tap of channel]: its place in dx
     Py_ssize_t at_rows, at_window, at_products
 
@@ -90,7 +88,8 @@ cdef void run_tile(const void *job_, Py_ssize_t index, char *scratch) noexcept n
     cdef Py_ssize_t rows = min(job.tile_rows, job.oh - row0), size = rows * job.ow
     cdef Py_ssize_t panel = 0, n, block, m0, m1
     cdef int nv
-    stage_dy(job, image, row0, rows, scratch)
+    stage_samples(&job.dy, image, row0, rows, <Py_ssize_t *> (scratch + job.at_rows),
+                  scratch + job.at_window)
     while panel < size:
         n = min(job.nv * lanes, size - panel)
         nv = <int> ceil_div(n, lanes)
@@ -99,38 +98,9 @@ cdef void run_tile(const void *job_, Py_ssize_t index, char *scratch) noexcept n
             m1 = job.n_rows * (block + 1) // job.n_blocks
             job.kernel.gemm[nv][m1 - m0](
                 job.f, job.w + m0 * job.f * item, job.f, scratch + job.at_window + panel * item,
-                job.offset, scratch + job.at_products + m0 * nv * lanes * item, 0)
+                job.dy.offset, scratch + job.at_products + m0 * nv * lanes * item, 0)
         store_panel(job, image, row0, panel, n, nv * lanes, scratch)
         panel += n
-
-
-cdef void stage_dy(const job_t *job, Py_ssize_t image, Py_ssize_t row0, Py_ssize_t rows,
-                   char *scratch) noexcept nogil:
-    """Copy rows of all channels, one after the other; writes up to a vector behind them."""
-    cdef fc_window_t win
-    cdef Py_ssize_t *row_bytes = <Py_ssize_t *> (scratch + job.at_rows)
-    cdef Py_ssize_t item = job.kernel.item_bytes, lanes = job.kernel.lanes, i, j, zero = 0
-    cdef char[16] nothing
-    if job.has_pixels:
-        for i in range(rows):
-            j = 0
-            while j < job.ow:
-                job.kernel.interleave(
-                    min(lanes, job.ow - j), job.f,
-                    job.dy.data + image * job.dy.n + (row0 + i) * job.dy.h + j * job.dy.w,
-                    job.dy.w // item, scratch + job.at_window + (i * job.ow + j) * item,
-                    job.offset)
-                j += lanes
-        return
-    memset(nothing, 0, sizeof(nothing))
-    for i in range(rows):
-        row_bytes[i] = i * job.dy.h
-    win.n_rows, win.row_bytes = rows, row_bytes
-    win.n_columns, win.column_bytes, win.pitch = job.ow, &zero, job.ow
-    win.lo, win.hi, win.step_bytes = 0, job.ow, job.dy.w
-    job.kernel.stage[job.dy_type](
-        &win, job.dy.data + image * job.dy.n + row0 * job.dy.h, job.f, job.dy.c, nothing,
-        scratch + job.at_window, job.pitch)
 
 
 cdef void store_panel(const job_t *job, Py_ssize_t image, Py_ssize_t row0, Py_ssize_t panel,
@@ -174,7 +144,7 @@ cdef class Patches(Tiled):
         cdef Py_ssize_t item = kernel.item_bytes, lanes = kernel.lanes, at = 0
         problem = self.problem
         memset(job, 0, sizeof(job_t))
-        job.kernel = kernel
+        job.kernel = job.dy.kernel = kernel
         job.dx_type = element_code(problem.dtype)
         job.f, job.oh, job.ow = problem.F, problem.OH, problem.OW
         job.stride_y, job.stride_x = problem.stride
@@ -200,14 +170,14 @@ cdef class Patches(Tiled):
                           int(cut.n_tiles * rows * cycles_per_row / CYCLES_PER_THREAD) + 1)
         cut.tile_seconds = rows * cycles_per_row / CYCLES_PER_SECOND
 
-        job.pitch = rows * job.ow + lanes
-        offset = np.arange(job.f, dtype=np.intp) * job.pitch
+        job.dy.channels, job.dy.columns, job.dy.pitch = job.f, job.ow, rows * job.ow + lanes
+        offset = np.arange(job.f, dtype=np.intp) * job.dy.pitch
         cut.arrays = [offset]
-        job.offset = <const Py_ssize_t *> PyArray_DATA(<ndarray> offset)
+        job.dy.offset = <const Py_ssize_t *> PyArray_DATA(<ndarray> offset)
         nr = job.nv * lanes
         job.at_rows, at = at, at + whole_lines(rows * sizeof(Py_ssize_t))
         # Slack: fc_gemm reads whole vectors.
-        job.at_window, at = at, at + whole_lines((job.f * job.pitch + nr) * item)
+        job.at_window, at = at, at + whole_lines((job.f * job.dy.pitch + nr) * item)
         job.at_products, at = at, at + whole_lines(job.n_rows * nr * item)
         cut.scratch_bytes = at
         cut.kernel_name = (
@@ -228,11 +198,9 @@ cdef class Patches(Tiled):
         if seen != (problem.H, problem.W):  # no output sees the others
             dx[...] = 0 if bias is None else bias[:, None, None]
         dy = aligned(dy)
-        job.dy_type = element_code(dy.dtype)
-        job.dy, job.dx = image_of(dy, 4, False, 0), image_of(dx, 4, False, 0)
-        item = job.kernel.item_bytes
-        job.has_pixels = (is_computed_in(dy.dtype, problem, item) and job.dy.c == item
-                          and job.dy.h % item == job.dy.w % item == 0)
+        set_samples(&job.dy, image_of(dy, 4, False, 0), element_code(dy.dtype),
+                    is_computed_in(dy.dtype, problem, job.kernel.item_bytes))
+        job.dx = image_of(dx, 4, False, 0)
         # [c][ky][kx], or [ky][kx][c] where that is the order in dx.
         order = (1, 2, 0) if problem.channels_last else (0, 1, 2)
         w = np.ascontiguousarray(w.transpose(*(axis + 1 for axis in order), 0), compute)

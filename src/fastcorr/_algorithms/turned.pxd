@@ -4,6 +4,21 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 cdef extern from *:
+    """
+    typedef uint32_t fc_four_t __attribute__((vector_size(16), aligned(4), may_alias));
+    typedef uint64_t fc_two_t __attribute__((vector_size(16), aligned(8), may_alias));
+
+    static inline void fc_reverse_four(const uint32_t *from, uint32_t *to) {
+        const fc_four_t v = *(const fc_four_t *)from;
+        *(fc_four_t *)to = __builtin_shufflevector(v, v, 3, 2, 1, 0);
+    }
+    static inline void fc_reverse_two(const uint64_t *from, uint64_t *to) {
+        const fc_two_t v = *(const fc_two_t *)from;
+        *(fc_two_t *)to = __builtin_shufflevector(v, v, 1, 0);
+    }
+    """
+    void fc_reverse_four(const uint32_t *, uint32_t *) noexcept nogil
+    void fc_reverse_two(const uint64_t *, uint64_t *) noexcept nogil
     void prefetch "__builtin_prefetch" (const void *) noexcept nogil
 
 cdef enum:
@@ -51,12 +66,14 @@ cdef inline void gather_kernels(const char *w, Py_ssize_t outer_bytes, Py_ssize_
 
 
 cdef inline void reverse_nine(const number_t *last, number_t *to) noexcept nogil:
-    cdef number_t[9] nine
     cdef int i
-    for i in range(9):
-        nine[i] = last[-i]
-    for i in range(9):
-        to[i] = nine[i]
+    if number_t is uint32_t:
+        fc_reverse_four(last - 3, to)
+        fc_reverse_four(last - 7, to + 4)
+    else:
+        for i in range(4):
+            fc_reverse_two(last - 2 * i - 1, to + 2 * i)
+    to[8] = last[-8]
 
 
 cdef inline void turn_side(const char *w, Py_ssize_t outer_bytes, number_t *to) noexcept nogil:

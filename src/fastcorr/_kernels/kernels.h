@@ -204,6 +204,18 @@ typedef void (*fc_taps_fn)(ptrdiff_t n_rows, ptrdiff_t n, const void *dy, ptrdif
                            const void *x, ptrdiff_t pitch, const ptrdiff_t *column, void *c,
                            ptrdiff_t ldc, int accumulate);
 
+/* The n_rows x n_columns sums of all products that fall on one place:
+ * c[r * ldc + j] = sum over ky, kx of p[(ky * kw + kx) * plane
+ *                      + (r + top - ky * tap_row) * p_columns + j + left - kx * tap_column]
+ * where those are a row and a column of the p_rows x p_columns products of a tap. Reads up to a vector
+ * before the first and behind the last product; ldc is a multiple of `lanes`, and rows of c are
+ * written in whole vectors. */
+typedef struct {
+    ptrdiff_t n_rows, n_columns, ldc, kh, kw, plane, p_rows, p_columns;
+    ptrdiff_t top, left, tap_row, tap_column;
+} fc_fold_t;
+typedef void (*fc_fold_fn)(const fc_fold_t *shape, const void *p, void *c);
+
 /* dst[i] += src[i] */
 typedef void (*fc_add_fn)(ptrdiff_t n, const void *src, void *dst);
 
@@ -372,6 +384,7 @@ typedef struct {
     fc_stage_fn stage[FC_N_TYPES];
     fc_split_fn split;
     fc_store_fn store[FC_N_TYPES];
+    fc_fold_fn fold;                                       /* NULL for integers */
     fc_add_fn add;
     fc_peak_fn peak;
     fc_winograd_weights_fn winograd_weights[3];            /* [m / 2]; NULL for integers */

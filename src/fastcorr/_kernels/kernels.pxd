@@ -111,6 +111,10 @@ cdef extern from "kernels.h" nogil:
         Py_ssize_t, Py_ssize_t, const void *, Py_ssize_t, const void *, Py_ssize_t,
         const Py_ssize_t *, void *, Py_ssize_t, int
     ) noexcept nogil
+    ctypedef struct fc_fold_t:
+        Py_ssize_t n_rows, n_columns, ldc, kh, kw, plane, p_rows, p_columns
+        Py_ssize_t top, left, tap_row, tap_column
+    ctypedef void (*fc_fold_fn)(const fc_fold_t *, const void *, void *) noexcept nogil
     ctypedef void (*fc_add_fn)(Py_ssize_t, const void *, void *) noexcept nogil
     ctypedef double (*fc_peak_fn)(Py_ssize_t, void *) noexcept nogil
 
@@ -214,6 +218,7 @@ cdef extern from "kernels.h" nogil:
         fc_stage_fn stage[11]
         fc_split_fn split
         fc_store_fn store[11]
+        fc_fold_fn fold
         fc_add_fn add
         fc_peak_fn peak
         fc_winograd_weights_fn winograd_weights[3]

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""dx of few channels by products of dy with all taps, in whole numbers."""
+
+import numpy as np
+import pytest
+import reference
+from cases import whole_numbers
+from layouts import LAYOUTS, OUT_LAYOUTS
+
+from fastcorr import _costs, corr2d_grad_input, corr2d_transpose
+from fastcorr._algorithms import fold
+
+pytestmark = pytest.mark.kernels
+
+# Edges of vectors and of blocks of rows; kernels larger than y; padding; parts of the channels.
+CASES = [
+    ((2, 6, 14, 14), (16, 6, 5, 5), {}),
+    ((1, 1, 9, 20), (3, 1, 2, 5), {}),
+    ((3, 2, 17, 18), (33, 2, 3, 3), {"padding": 1}),
+    ((1, 5, 8, 8), (7, 5, 8, 8), {}),
+    ((2, 3, 6, 50), (200, 3, 4, 2), {"padding": ((0, 2), (1, 0))}),
+    ((1, 4, 30, 12), (20, 4, 3, 5), {"dilation": (2, 1), "padding": (1, 3)}),
+    ((1, 40, 20, 21), (20, 40, 5, 5), {}),
+    ((2, 3, 11, 7), (5, 3, 1, 7), {"padding": (0, 3), "padding_mode": "reflect"}),
+    ((1, 2, 3, 40), (4, 2, 3, 16), {"padding": (2, 9), "padding_mode": "edge"}),
+]
+
+
+def arrays(x_shape, w_shape, dtype=np.float32, **options):
+    """(dy, w) of whole numbers."""
+    rng = np.random.default_rng(0)
+    y = reference.correlate(np.zeros(x_shape, dtype), np.zeros(w_shape, dtype), **options)
+    return whole_numbers(y.shape, dtype, rng), whole_numbers(w_shape, dtype, rng)
+
+
+def definition(dy, w, x_shape, **options):
+    return reference.gradients(dy, np.zeros(x_shape, dy.dtype), w, **options)[0].astype(dy.dtype)
+
+
+@pytest.fixture
+def problems(monkeypatch):
+    """The problems that it has been made for; it is taken wherever it can be."""
+    found = []
+    make = fold.Fold
+
+    def spy(problem, rows, columns):
+        found.append(problem)
+        return make(problem, rows, columns)
+
+    monkeypatch.setattr(fold, "Fold", spy)
+    monkeypatch.setattr(_costs, "fold", lambda problem: 0.0)
+    clear_plans()
+    yield found
+    clear_plans()
+
+
+def clear_plans():
+    from fastcorr import _gradients
+
+    _gradients._gradients_for.cache_clear()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+def test_the_definition(isa, dtype, problems):
+    for x_shape, w_shape, options in CASES:
+        dy, w = arrays(x_shape, w_shape, dtype, **options)
+        if dtype == "float16":
+            dy, w = np.sign(dy), np.sign(w)
+        expected = definition(dy, w, x_shape, **options)
+        problems.clear()
+        for workers in (1, 2, 7):
+            dx = corr2d_grad_input(dy, w, x_shape, workers=workers, **options)
+            np.testing.assert_array_equal(dx, expected, str((x_shape, w_shape, options)))
+        assert problems
+
+
+def test_where_it_is_taken(monkeypatch):
+    taken = []
+    make = fold.Fold
+    monkeypatch.setattr(fold, "Fold", lambda *args: taken.append(args) or make(*args))
+    clear_plans()
+    for x_shape, w_shape, options, is_taken in (
+        ((64, 6, 14, 14), (16, 6, 5, 5), {}, True),
+        ((1, 6, 14, 14), (16, 6, 5, 5), {"method": "direct"}, True),
+        ((1, 256, 14, 14), (256, 256, 3, 3), {"padding": 1}, False),
+        ((1, 3, 224, 224), (64, 3, 7, 7), {"padding": 3}, False),
+        ((1, 6, 14, 14), (16, 6, 5, 5), {"stride": 2}, False),
+        ((1, 6, 14, 14), (16, 3, 5, 5), {"groups": 2}, False),
+    ):
+        taken.clear()
+        method = options.pop("method", "auto")
+        dy, w = arrays(x_shape, w_shape, **options)
+        corr2d_grad_input(dy, w, x_shape, method=method, **options)
+        assert bool(taken) == is_taken, (x_shape, w_shape, options)
+
+
+def last(a):
+    return np.ascontiguousarray(np.moveaxis(a, 1, -1))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_channels_last(isa, dtype, problems):
+    for x_shape, w_shape, options in CASES:
+        dy, w = (np.sign(a) for a in arrays(x_shape, w_shape, dtype, **options))
+        shape = x_shape[0], *x_shape[2:], x_shape[1]
+        dx = corr2d_grad_input(last(dy), w, shape, channel_axis=-1, **options)
+        np.testing.assert_array_equal(dx, last(definition(dy, w, x_shape, **options)))
+    assert problems
+
+
+def test_equal_for_any_number_of_workers(isa, problems):
+    """And for an image alone as in a batch."""
+    rng = np.random.default_rng(0)
+    for x_shape, w_shape, options in (
+        ((3, 6, 14, 14), (16, 6, 5, 5), {}),
+        ((3, 40, 20, 21), (150, 40, 5, 5), {"padding": 2}),
+    ):
+        dy, w = arrays(x_shape, w_shape, **options)
+        dy, w = (rng.standard_normal(a.shape, np.float32) for a in (dy, w))
+        one = corr2d_grad_input(dy, w, x_shape, workers=1, **options)
+        for workers in (2, 3, 7, 64):
+            dx = corr2d_grad_input(dy, w, x_shape, workers=workers, **options)
+            assert dx.tobytes() == one.tobytes(), workers
+            alone = corr2d_grad_input(dy[1], w, x_shape[1:], workers=workers, **options)
+            assert alone.tobytes() == one[1].tobytes()
+    assert problems
+
+
+@pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "byte_swapped"])
+def test_layouts(layout, problems):
+    change = LAYOUTS[layout]
+    for x_shape, w_shape, options in CASES[:3]:
+        dy, w = arrays(x_shape, w_shape, **options)
+        expected = definition(dy, w, x_shape, **options)
+        dx = corr2d_grad_input(change(dy), change(w), x_shape, **options)
+        np.testing.assert_array_equal(dx, expected)
+        if layout in OUT_LAYOUTS:
+            out = change(np.ones(x_shape, np.float32))
+            assert corr2d_grad_input(dy, w, x_shape, out=out, **options) is out
+            np.testing.assert_array_equal(out, expected)
+    assert problems
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_transpose_with_a_bias(dtype, problems):
+    rng = np.random.default_rng(0)
+    x, bias = whole_numbers((2, 12, 5, 6), dtype, rng), whole_numbers(3, dtype, rng)
+    w = whole_numbers((12, 3, 2, 4), dtype, rng)
+    expected = definition(x, w, (2, 3, 6, 9)) + bias[:, None, None]
+    np.testing.assert_array_equal(corr2d_transpose(x, w, bias), expected)
+    y = corr2d_transpose(last(x), w, bias, channel_axis=-1)
+    np.testing.assert_array_equal(y, last(expected))
+    assert problems
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("place", ["dy", "w"])
+def test_nan_and_infinity_are_where_the_definition_puts_them(value, place, problems):
+    for x_shape, w_shape, options in CASES:
+        dy, w = arrays(x_shape, w_shape, **options)
+        {"dy": dy, "w": w}[place].flat[3] = value
+        with np.errstate(invalid="ignore"):
+            expected = definition(dy, w, x_shape, **options)
+            np.testing.assert_array_equal(corr2d_grad_input(dy, w, x_shape, **options), expected)
+    assert problems
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_accuracy(dtype, problems):
+    """The contract: 16 units of the sum of absolute values, 64 where all numbers are equal."""
+    rng = np.random.default_rng(0)
+    u = np.finfo(dtype).eps / 2
+    for x_shape, w_shape, options in CASES:
+        dy, w = arrays(x_shape, w_shape, dtype, **options)
+        for draw, most in (
+            (rng.standard_normal, 16), (rng.random, 16), (lambda n: np.full(n, 0.1), 64),
+        ):  # fmt: skip
+            dy, w = draw(dy.shape).astype(dtype), draw(w.shape).astype(dtype)
+            wide = np.longdouble
+            exact, total = (
+                reference.gradients(a.astype(wide), np.zeros(x_shape, wide), b.astype(wide),
+                                    **options)[0]
+                for a, b in ((dy, w), (abs(dy), abs(w)))
+            )  # fmt: skip
+            dx = corr2d_grad_input(dy, w, x_shape, **options)
+            assert (abs(dx - exact) <= most * u * total).all()
+    assert problems
