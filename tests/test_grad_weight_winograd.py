@@ -133,10 +133,14 @@ def one_star_positive(x, dy, rng):
     dy[0, 2, 7, 7] = 1e12
 
 
-def checkerboards(x, dy, rng):
+def checkerboards(x, dy, rng, size=1e6):
     for a, phase in ((x, 0), (dy, 1)):
         bright = np.indices(a.shape[2:]).sum(axis=0) % 2 == phase
-        a *= np.where(bright, 1e6, 1e-6).astype(a.dtype)
+        a *= np.where(bright, size, 1 / size).astype(a.dtype)
+
+
+def faint_checkerboards(x, dy, rng):
+    checkerboards(x, dy, rng, 1e3)
 
 
 def checkerboards_without_signs(x, dy, rng):
@@ -221,7 +225,7 @@ def one_dark_channel(x, dy, rng):
 
 HOSTILE = [
     constant, stars, stars_of_dy, one_star, one_star_of_each_channel, one_star_positive,
-    checkerboards, checkerboards_without_signs, checkerboards_through_channels,
+    checkerboards, faint_checkerboards, checkerboards_without_signs, checkerboards_through_channels,
     stripes_against_stripes, halves_that_do_not_meet, half_dark, channels_of_all_sizes,
     images_of_all_sizes, every_magnitude, mostly_zeros, few_pixels, heavy_tails, tiles_that_repeat,
     smooth, small, near_overflow, one_dark_channel,
@@ -241,8 +245,10 @@ def test_hostile_data(dtype, spoil):
         check(*hostile_arrays(spoil, dtype, shape), units=64)
 
 
+# Not `checkerboards`: what bounds their sums of absolute values is all rounding error. Where that is
+# negative, all are summed by the definition without any guard.
 NEEDS_GUARD = [
-    stars, stars_of_dy, one_star, one_star_of_each_channel, checkerboards, half_dark,
+    stars, stars_of_dy, one_star, one_star_of_each_channel, faint_checkerboards, half_dark,
     every_magnitude,
 ]  # fmt: skip
 
