@@ -7,7 +7,7 @@
 import numpy as np
 import pytest
 import reference
-from contract import check_bits
+from contract import check_bits, remember
 from layouts import LAYOUTS
 
 import fastcorr
@@ -46,17 +46,25 @@ def gradient(problem, x, dy, workers=2, padding_value=0):
     return dw, algorithm.n_again
 
 
-def check(problem, x, dy, units=16, **options):
-    """Assert the contract; return how many pairs were summed by the definition."""
-    dw, n_again = gradient(problem, x, dy, **options)
-    options.pop("workers", None)
+@remember
+def definition(problem, x, dy, **options):
+    """Return dw and the sums of absolute values."""
     options |= {
         "groups": problem.groups, "padding": problem.padding, "padding_mode": problem.padding_mode,
+        "needs": "w",
     }  # fmt: skip
     w = np.zeros(problem.w_shape, x.dtype)
     with np.errstate(all="ignore"):
         exact = reference.gradients(dy, x, w, **options)[1]
-        magnitude = reference.gradient_magnitudes(dy, x, w, **options)[1]
+        return exact, reference.gradient_magnitudes(dy, x, w, **options)[1]
+
+
+def check(problem, x, dy, units=16, **options):
+    """Assert the contract; return how many pairs were summed by the definition."""
+    dw, n_again = gradient(problem, x, dy, **options)
+    options.pop("workers", None)
+    exact, magnitude = definition(problem, x, dy, **options)
+    with np.errstate(all="ignore"):
         expected = exact.astype(x.dtype)
     finite = np.isfinite(expected)
     np.testing.assert_array_equal(dw[~finite], expected[~finite])
@@ -238,6 +246,7 @@ def hostile_arrays(spoil, dtype, shape=(3, 48, 30, 30)):
     return problem, x, dy
 
 
+@pytest.mark.values
 @pytest.mark.parametrize("spoil", HOSTILE, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_hostile_data(dtype, spoil):
@@ -245,14 +254,15 @@ def test_hostile_data(dtype, spoil):
         check(*hostile_arrays(spoil, dtype, shape), units=64)
 
 
-# Not `checkerboards`: what bounds their sums of absolute values is all rounding error. Where that is
-# negative, all are summed by the definition without any guard.
+# Not `checkerboards`: what bounds their sums of absolute values is all rounding error. Where that
+# is negative, all are summed by the definition without any guard.
 NEEDS_GUARD = [
     stars, stars_of_dy, one_star, one_star_of_each_channel, faint_checkerboards, half_dark,
     every_magnitude,
 ]  # fmt: skip
 
 
+@pytest.mark.values
 @pytest.mark.parametrize("spoil", NEEDS_GUARD, ids=lambda f: f.__name__)
 def test_the_data_are_hostile_enough(spoil, monkeypatch):
     if active_isa() == "generic":
