@@ -25,7 +25,9 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "kernels: reaches the compiled code; for sanitizer builds")
+    config.addinivalue_line("markers", "every_isa: runs on each instruction set of this processor")
     config.addinivalue_line("markers", "alone: takes the time, or counts threads or memory")
+    config.addinivalue_line("markers", "values: other numbers in arrays that other tests have, too")
 
 
 def pytest_collection_modifyitems(items):
@@ -33,6 +35,8 @@ def pytest_collection_modifyitems(items):
         # what a process needs is measured in one of its own
         if "child" in getattr(item, "fixturenames", ()):
             item.add_marker("alone")
+        if "isa" in getattr(item, "fixturenames", ()):
+            item.add_marker("every_isa")
 
 
 @pytest.fixture(params=dispatch.available_isas())

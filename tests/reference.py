@@ -83,17 +83,21 @@ def _evaluate(
 
 
 def gradients(dy, x, w, **options):
-    """Return (dx, dw, db) in the wider type, of the shapes of x, w and the bias."""
+    """Return (dx, dw, db) in the wider type, of the shapes of x, w and the bias.
+
+    Those of `needs`, the others are None.
+    """
     return _gradients(dy, x, w, lambda a: a, **options)
 
 
 def gradient_magnitudes(dy, x, w, **options):
     """Return the sums of absolute values."""
-    return tuple(a.real for a in _gradients(dy, x, w, np.abs, **options))
+    sums = _gradients(dy, x, w, np.abs, **options)
+    return tuple(None if a is None else a.real for a in sums)
 
 
 def _gradients(
-    dy, x, w, part, *, stride=1, padding=0, dilation=1, groups=1,
+    dy, x, w, part, *, needs="xwb", stride=1, padding=0, dilation=1, groups=1,
     padding_mode="constant", padding_value=0, channel_axis=None,
 ):  # fmt: skip
     work = np.dtype(WIDER[result_type(dy, x, w).char])
@@ -121,9 +125,9 @@ def _gradients(
         for length, width in zip(size, widths, strict=True)
     )
     padded = padded.reshape(n, groups, c // groups, len(rows), len(columns))
-    of_padded = np.zeros_like(padded)
     dy, w = dy.reshape(n, groups, f // groups, oh, ow), w.reshape(groups, f // groups, -1, kh, kw)
-    dw = np.zeros_like(w)
+    of_padded, dw = np.zeros_like(padded), np.zeros_like(w)
+    dx = db = None
     with np.errstate(all="ignore"):
         for ky in range(kh):
             for kx in range(kw):
@@ -132,24 +136,26 @@ def _gradients(
                     slice(ky * ey, ky * ey + max((oh - 1) * sy + 1, 0), sy),
                     slice(kx * ex, kx * ex + max((ow - 1) * sx + 1, 0), sx),
                 )
-                dw[..., ky, kx] = np.einsum("ngfij,ngcij->gfc", dy, padded[seen].conj())
-                of_padded[seen] += np.einsum("ngfij,gfc->ngcij", dy, w[..., ky, kx].conj())
-        of_padded = of_padded.reshape(n, c, len(rows), len(columns))
-        of_rows = np.zeros((n, c, size[0], len(columns)), work)
-        for u, row in enumerate(rows):
-            if row >= 0:
-                of_rows[:, :, row] += of_padded[:, :, u]
-        dx = np.zeros((n, c, *size), work)
-        for v, column in enumerate(columns):
-            if column >= 0:
-                dx[..., column] += of_rows[..., v]
-        db = dy.sum(axis=(0, 3, 4)).reshape(f)
-    dx = dx.reshape(first_shape)
-    return (
-        np.moveaxis(dx, -3, -1) if channel_axis == -1 else dx,
-        dw.reshape(shapes[1]),
-        db if len(shapes[1]) == 4 else db.reshape(()),
-    )
+                if "w" in needs:
+                    dw[..., ky, kx] = np.einsum("ngfij,ngcij->gfc", dy, padded[seen].conj())
+                if "x" in needs:
+                    of_padded[seen] += np.einsum("ngfij,gfc->ngcij", dy, w[..., ky, kx].conj())
+        dw = dw.reshape(shapes[1]) if "w" in needs else None
+        if "x" in needs:
+            of_padded = of_padded.reshape(n, c, len(rows), len(columns))
+            of_rows = np.zeros((n, c, size[0], len(columns)), work)
+            for u, row in enumerate(rows):
+                if row >= 0:
+                    of_rows[:, :, row] += of_padded[:, :, u]
+            dx = np.zeros((n, c, *size), work)
+            for v, column in enumerate(columns):
+                if column >= 0:
+                    dx[..., column] += of_rows[..., v]
+            dx = dx.reshape(first_shape)
+            dx = np.moveaxis(dx, -3, -1) if channel_axis == -1 else dx
+        if "b" in needs:
+            db = dy.sum(axis=(0, 3, 4)).reshape((f,) if len(shapes[1]) == 4 else ())
+    return dx, dw, db
 
 
 def _plain(a):

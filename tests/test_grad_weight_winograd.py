@@ -7,7 +7,7 @@
 import numpy as np
 import pytest
 import reference
-from contract import check_bits
+from contract import check_bits, remember
 from layouts import LAYOUTS
 
 import fastcorr
@@ -46,17 +46,25 @@ def gradient(problem, x, dy, workers=2, padding_value=0):
     return dw, algorithm.n_again
 
 
-def check(problem, x, dy, units=16, **options):
-    """Assert the contract; return how many pairs were summed by the definition."""
-    dw, n_again = gradient(problem, x, dy, **options)
-    options.pop("workers", None)
+@remember
+def definition(problem, x, dy, **options):
+    """Return dw and the sums of absolute values."""
     options |= {
         "groups": problem.groups, "padding": problem.padding, "padding_mode": problem.padding_mode,
+        "needs": "w",
     }  # fmt: skip
     w = np.zeros(problem.w_shape, x.dtype)
     with np.errstate(all="ignore"):
         exact = reference.gradients(dy, x, w, **options)[1]
-        magnitude = reference.gradient_magnitudes(dy, x, w, **options)[1]
+        return exact, reference.gradient_magnitudes(dy, x, w, **options)[1]
+
+
+def check(problem, x, dy, units=16, **options):
+    """Assert the contract; return how many pairs were summed by the definition."""
+    dw, n_again = gradient(problem, x, dy, **options)
+    options.pop("workers", None)
+    exact, magnitude = definition(problem, x, dy, **options)
+    with np.errstate(all="ignore"):
         expected = exact.astype(x.dtype)
     finite = np.isfinite(expected)
     np.testing.assert_array_equal(dw[~finite], expected[~finite])
@@ -133,10 +141,14 @@ def one_star_positive(x, dy, rng):
     dy[0, 2, 7, 7] = 1e12
 
 
-def checkerboards(x, dy, rng):
+def checkerboards(x, dy, rng, size=1e6):
     for a, phase in ((x, 0), (dy, 1)):
         bright = np.indices(a.shape[2:]).sum(axis=0) % 2 == phase
-        a *= np.where(bright, 1e6, 1e-6).astype(a.dtype)
+        a *= np.where(bright, size, 1 / size).astype(a.dtype)
+
+
+def faint_checkerboards(x, dy, rng):
+    checkerboards(x, dy, rng, 1e3)
 
 
 def checkerboards_without_signs(x, dy, rng):
@@ -221,7 +233,7 @@ def one_dark_channel(x, dy, rng):
 
 HOSTILE = [
     constant, stars, stars_of_dy, one_star, one_star_of_each_channel, one_star_positive,
-    checkerboards, checkerboards_without_signs, checkerboards_through_channels,
+    checkerboards, faint_checkerboards, checkerboards_without_signs, checkerboards_through_channels,
     stripes_against_stripes, halves_that_do_not_meet, half_dark, channels_of_all_sizes,
     images_of_all_sizes, every_magnitude, mostly_zeros, few_pixels, heavy_tails, tiles_that_repeat,
     smooth, small, near_overflow, one_dark_channel,
@@ -234,6 +246,7 @@ def hostile_arrays(spoil, dtype, shape=(3, 48, 30, 30)):
     return problem, x, dy
 
 
+@pytest.mark.values
 @pytest.mark.parametrize("spoil", HOSTILE, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_hostile_data(dtype, spoil):
@@ -241,12 +254,15 @@ def test_hostile_data(dtype, spoil):
         check(*hostile_arrays(spoil, dtype, shape), units=64)
 
 
+# Not `checkerboards`: what bounds their sums of absolute values is all rounding error. Where that
+# is negative, all are summed by the definition without any guard.
 NEEDS_GUARD = [
-    stars, stars_of_dy, one_star, one_star_of_each_channel, checkerboards, half_dark,
+    stars, stars_of_dy, one_star, one_star_of_each_channel, faint_checkerboards, half_dark,
     every_magnitude,
 ]  # fmt: skip
 
 
+@pytest.mark.values
 @pytest.mark.parametrize("spoil", NEEDS_GUARD, ids=lambda f: f.__name__)
 def test_the_data_are_hostile_enough(spoil, monkeypatch):
     if active_isa() == "generic":

@@ -1021,6 +1021,221 @@ static void test_sweep(const fc_kernels_t *kernels, fc_type_t type) {
                 test_one_sweep(kernels, type, kh, nv, nv == 1 && edges ? FC_ALL_EDGES : edges);
 }
 
+/* ---- winograd, the weight gradient --------------------------------------------------------- */
+
+/* The sums over a tile of x, channel j, and of dy, all rows and columns that tap k has them meet. */
+static double tap_of_tile(array_t x, array_t dy, ptrdiff_t x_pitch, ptrdiff_t dy_pitch, ptrdiff_t tile,
+                          ptrdiff_t lanes, ptrdiff_t j, ptrdiff_t f, int k, int absolute) {
+    double sum = 0;
+    for (ptrdiff_t i = 0; i < 16; i++) {
+        const ptrdiff_t row = i / 4, column = 4 * tile + i % 4;
+        const double a = get(x.type, at(x, (row + k / 3) * x_pitch + (column + k % 3) * lanes + j)).real;
+        const double b = get(dy.type, at(dy, row * dy_pitch + column * lanes + f)).real;
+        sum += absolute ? fabs(a * b) : a * b;
+    }
+    return sum;
+}
+
+/* The sum of (2 * a)^2 over a tile of n x n. */
+static double energy_of_tile(array_t a, ptrdiff_t n, ptrdiff_t pitch, ptrdiff_t tile, ptrdiff_t lanes,
+                             ptrdiff_t j) {
+    double sum = 0;
+    for (ptrdiff_t i = 0; i < n * n; i++) {
+        const double v = 2 * get(a.type, at(a, i / n * pitch + (4 * tile + i % n) * lanes + j)).real;
+        sum += v * v;
+    }
+    return sum;
+}
+
+/* A row of tiles: channel 0 of dy with every channel of x, through all kernels but the matrix product.
+ * The transforms hold 11/8 and its powers, so sums are compared to 2^-12 of those of absolute values. */
+static void test_one_winograd_grad(const fc_kernels_t *kernel, fc_type_t type, ptrdiff_t n_tiles, int absolute) {
+    enum { POINTS = 37 };
+    const ptrdiff_t lanes = kernel->lanes, columns = 4 * n_tiles;
+    const ptrdiff_t x_pitch = (columns + 2) * lanes + 3, dy_pitch = columns * lanes + 1;
+    const ptrdiff_t tile_step = POINTS * lanes, tap_step = lanes + 2;
+    array_t x = new_array(type, 5 * x_pitch + (columns + 2) * lanes);
+    array_t dy = new_array(type, 3 * dy_pitch + columns * lanes);
+    array_t tx = new_array(type, n_tiles * tile_step), tdy = copy_of(tx);
+    array_t sums = new_array(type, POINTS * lanes), out = new_array(type, 9 * tap_step + lanes);
+    array_t before = copy_of(out), limits = new_array(type, lanes);
+    const number_t zero = {0, 0};
+    for (ptrdiff_t i = 0; i < 6 * (columns + 2); i++) /* a channel of zeros, of either sign */
+        set(x, i / (columns + 2) * x_pitch + i % (columns + 2) * lanes + lanes - 1, (number_t){.real = i % 2 ? -0.0 : 0});
+    kernel->winograd_grad_x(x.data, x_pitch, n_tiles, 2, absolute, tx.data, tile_step, lanes);
+    kernel->winograd_grad_dy(dy.data, dy_pitch, n_tiles, 2, absolute, tdy.data, tile_step, lanes);
+    for (ptrdiff_t i = 0; i < POINTS * lanes; i++) {
+        number_t sum = zero;
+        for (ptrdiff_t t = 0; t < n_tiles; t++)
+            multiply_add(&sum, tx, t * tile_step + i, tdy, t * tile_step + i / lanes * lanes);
+        set(sums, i, sum);
+    }
+    int is_right = 1;
+    for (ptrdiff_t t = 0; t < n_tiles; t++) {
+        for (ptrdiff_t j = 0; j < lanes; j++) {
+            const ptrdiff_t place = t * tile_step + 36 * lanes + j;
+            is_right &= get(type, at(tx, place)).real == energy_of_tile(x, 6, x_pitch, t, lanes, j);
+            is_right &= get(type, at(tdy, place)).real == energy_of_tile(dy, 4, dy_pitch, t, lanes, j);
+        }
+    }
+    report(is_right, "%s winograd_grad energy of %td tiles, absolute=%d", kernel->name, n_tiles, absolute);
+
+    for (int accumulate = 0; accumulate <= 1; accumulate++) {
+        memcpy(out.data, before.data, (size_t)(out.n * type_bytes[type]));
+        kernel->winograd_taps(sums.data, lanes, lanes, out.data, tap_step, 0, accumulate);
+        is_right = 1;
+        for (ptrdiff_t i = 0; i < 10 * lanes; i++) {
+            const int k = (int)(i / lanes);
+            const ptrdiff_t j = i % lanes, place = k * tap_step + j;
+            double sum = accumulate ? get(type, at(before, place)).real : 0, size = fabs(sum);
+            for (ptrdiff_t t = 0; t < n_tiles && k < 9; t++) {
+                sum += tap_of_tile(x, dy, x_pitch, dy_pitch, t, lanes, j, 0, k, absolute);
+                size += tap_of_tile(x, dy, x_pitch, dy_pitch, t, lanes, j, 0, k, 1);
+            }
+            if (k == 9) sum += get(type, at(sums, 36 * lanes + j)).real, size = fabs(sum);
+            is_right &= fabs(get(type, at(out, place)).real - sum) <= ldexp(size, -12);
+        }
+        for (ptrdiff_t k = 0; k < 9; k++)
+            is_right &= memcmp(at(out, k * tap_step + lanes), at(before, k * tap_step + lanes),
+                               (size_t)(2 * type_bytes[type])) == 0;
+        report(is_right, "%s winograd_taps of %td tiles, absolute=%d accumulate=%d", kernel->name, n_tiles,
+               absolute, accumulate);
+    }
+
+    if (absolute) {
+        const ptrdiff_t n = lanes - 1; /* without the channel of zeros; the growth is beyond some limits */
+        ptrdiff_t n_beyond = 0;
+        const double growth = 1e-3;
+        const ptrdiff_t got = kernel->winograd_limits(sums.data, lanes, n, 0.5, growth, limits.data);
+        is_right = 1;
+        for (ptrdiff_t j = 0; j < lanes; j++) {
+            double least = INFINITY;
+            for (int k = 0; k < 9; k++) {
+                double sum = 0;
+                for (ptrdiff_t t = 0; t < n_tiles; t++)
+                    sum += tap_of_tile(x, dy, x_pitch, dy_pitch, t, lanes, j, 0, k, 1);
+                least = sum < least ? sum : least;
+            }
+            const double limit = get(type, at(limits, j)).real;
+            is_right &= fabs(limit - least * least / 4) <= ldexp(least * least, -10);
+            n_beyond += j < n && get(type, at(sums, 36 * lanes + j)).real * growth > limit;
+        }
+        report(is_right && got == n_beyond, "%s winograd_limits of %td tiles", kernel->name, n_tiles);
+    }
+    release(x), release(dy), release(tx), release(tdy), release(sums), release(out), release(before);
+    release(limits);
+}
+
+/* The squares of the sums: a point by itself, with the largest of its three factors squared. */
+static void test_winograd_squares(const fc_kernels_t *kernel, fc_type_t type) {
+    const double points[5] = {0, 0.6875, -0.6875, 1.375, -1.375}, weight = 0.25;
+    double largest[6] = {0, 0, 0, 0, 0, 1};
+    const ptrdiff_t lanes = kernel->lanes;
+    array_t sums = new_array(type, 37 * lanes), out = new_array(type, 10 * lanes);
+    for (int p = 0; p < 5; p++) {
+        double product = 1;
+        for (int q = 0; q < 5; q++) product *= q == p ? 1 : points[p] - points[q];
+        for (int i = 0; i < 3; i++) largest[p] = fmax(largest[p], fabs(pow(points[p], i) / product));
+    }
+    int is_right = 1;
+    for (int p = 0; p < 36; p++) {
+        for (ptrdiff_t i = 0; i < sums.n; i++) set(sums, i, (number_t){.real = i / lanes == p ? 3 : 0});
+        kernel->winograd_taps(sums.data, lanes, lanes, out.data, lanes, weight, 0);
+        const double factor = largest[p / 6] * largest[p % 6], expected = weight * 9 * factor * factor;
+        is_right &= fabs(get(type, at(out, 9 * lanes)).real / expected - 1) < 1e-5;
+    }
+    report(is_right, "%s winograd_taps, squares", kernel->name);
+    release(sums), release(out);
+}
+
+static void test_winograd_beyond(const fc_kernels_t *kernel, fc_type_t type) {
+    /* energy, limit, whether that is beyond */
+    const double huge = type == FC_F32 ? 2e36 : 2e300;
+    const double rows[][3] = {{1, 2, 0}, {2, 2, 0}, {3, 2, 1}, {NAN, 2, 1}, {1, NAN, 1}, {INFINITY, 2, 1},
+                              {1, INFINITY, 1}, {1, huge, 1}, {0, 0, 0}};
+    const ptrdiff_t lanes = kernel->lanes, most = 3 * lanes;
+    array_t energy = new_array(type, most), limits = copy_of(energy);
+    unsigned char *is_beyond = malloc((size_t)most);
+    if (!is_beyond) abort();
+    for (ptrdiff_t i = 0; i < most; i++) {
+        set(energy, i, (number_t){.real = rows[i % COUNT(rows)][0]});
+        set(limits, i, (number_t){.real = rows[i % COUNT(rows)][1]});
+    }
+    for (ptrdiff_t n = 1; n <= most; n++) {
+        ptrdiff_t n_beyond = 0;
+        int is_right = 1;
+        const ptrdiff_t got = kernel->winograd_beyond(energy.data, limits.data, n, is_beyond);
+        for (ptrdiff_t i = 0; i < n; i++) {
+            is_right &= is_beyond[i] == (rows[i % COUNT(rows)][2] != 0);
+            n_beyond += is_beyond[i];
+        }
+        report(is_right && got == n_beyond, "%s winograd_beyond n=%td", kernel->name, n);
+    }
+    release(energy), release(limits), free(is_beyond);
+}
+
+static void test_winograd_grad(const fc_kernels_t *kernel, fc_type_t type) {
+    for (ptrdiff_t n_tiles = 1; n_tiles <= 5; n_tiles++)
+        for (int absolute = 0; absolute <= 1; absolute++)
+            test_one_winograd_grad(kernel, type, n_tiles, absolute);
+    test_winograd_squares(kernel, type);
+    test_winograd_beyond(kernel, type);
+}
+
+/* ---- products of spectra ------------------------------------------------------------------- */
+
+/* (re + i im) of a strip: the row's `lanes` real parts are followed by as many imaginary ones. */
+static void multiply_conjugate(number_t *re, number_t *im, array_t a, array_t b, ptrdiff_t i, ptrdiff_t lanes) {
+    number_t minus = {0, 0};
+    multiply_add(re, a, i, b, i), multiply_add(re, a, i + lanes, b, i + lanes);
+    multiply_add(im, a, i + lanes, b, i), multiply_add(&minus, a, i, b, i + lanes);
+    im->real -= minus.real;
+}
+
+static void test_spectra(const fc_kernels_t *kernels, fc_type_t type) {
+    enum { MOST = 2 * FC_FFT_SUMS + 1 };
+    const ptrdiff_t lanes = kernels->lanes, row = 2 * lanes;
+    for (ptrdiff_t n_rows = 4; n_rows <= 12; n_rows += 4) {
+        array_t a[MOST], b[MOST];
+        const void *a_data[MOST], *b_data[MOST];
+        for (int t = 0; t < MOST; t++) {
+            a[t] = new_array(type, row + n_rows * row), b[t] = new_array(type, row + n_rows * row);
+            a_data[t] = a[t].data, b_data[t] = b[t].data;
+        }
+        for (ptrdiff_t n_terms = 1; n_terms <= MOST; n_terms++) {
+            array_t out = new_array(type, row + n_rows * row), expected = copy_of(out);
+            for (ptrdiff_t i = 0; i < n_rows * lanes; i++) {
+                const ptrdiff_t place = row + i / lanes * row + i % lanes;
+                number_t re = {0, 0}, im = {0, 0};
+                for (ptrdiff_t t = 0; t < n_terms; t++) multiply_conjugate(&re, &im, a[t], b[t], place, lanes);
+                set(expected, place, re), set(expected, place + lanes, im);
+            }
+            kernels->fft_dot(n_rows, n_terms, a_data, b_data, row * type_bytes[type], out.data);
+            report(same(out, expected), "%s fft_dot of %td rows, %td terms", kernels->name, n_rows, n_terms);
+            release(out), release(expected);
+        }
+        for (int accumulate = 0; accumulate <= 1; accumulate++) {
+            array_t out = new_array(type, row + n_rows * row), expected = copy_of(out);
+            for (ptrdiff_t i = 0; i < (n_rows + 1) * lanes; i++) {
+                const ptrdiff_t place = i / lanes * row + i % lanes;
+                number_t re = start(out, place, accumulate), im = start(out, place + lanes, accumulate);
+                multiply_conjugate(&re, &im, a[0], b[0], place, lanes);
+                set(expected, place, re), set(expected, place + lanes, im);
+            }
+            kernels->fft_multiply(n_rows + 1, a_data[0], b_data[0], out.data, accumulate);
+            for (ptrdiff_t i = 0; i < out.n; i++) { /* products of zero leave it either sign */
+                number_t v = get(type, at(out, i));
+                v.real += 0.0;
+                set(out, i, v);
+            }
+            report(same(out, expected), "%s fft_multiply of %td rows, accumulate=%d", kernels->name, n_rows + 1,
+                   accumulate);
+            release(out), release(expected);
+        }
+        for (int t = 0; t < MOST; t++) release(a[t]), release(b[t]);
+    }
+}
+
 int main(void) {
     const fc_isa_t *isa = &JOIN(fc_isa_, FC_ISA);
     report(strcmp(isa->name, TEXT(FC_ISA)) == 0, "has the name %s", isa->name);
@@ -1046,10 +1261,12 @@ int main(void) {
         test_store(kernels, type);
         test_add(kernels, type);
         if (kernels->winograd_row) test_winograd(kernels, type);
+        if (kernels->winograd_taps) test_winograd_grad(kernels, type);
+        if (kernels->fft_dot) test_spectra(kernels, type);
         if (kernels->stage[FC_F16]) test_from_half(kernels, type);
         if (kernels->store[FC_F16]) test_to_half(kernels);
         report(kernels->peak(3, sink) > 0, "%s peak", kernels->name);
     }
-    printf("%d passed, %d failed\n", n_passed, n_failed);
+    printf(TEXT(FC_ISA) ": %d passed, %d failed\n", n_passed, n_failed);
     return n_failed != 0;
 }
