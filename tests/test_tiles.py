@@ -54,6 +54,22 @@ def test_tile_edges_of_the_other_dtypes(isa, dtype):
         check_exact(x, w, **case.options)
 
 
+@pytest.mark.parametrize(
+    ("n", "channels", "size", "groups"), [(1, 660, 14, 1), (16, 64, 5, 1), (3, 660, 9, 2)]
+)
+def test_panels_of_rows_that_follow_each_other(isa, n, channels, size, groups):
+    """Of an x without padding they are packed as it lies, of a view with gaps from a window."""
+    rng = np.random.default_rng(size)
+    wide = rng.integers(-3, 4, (2 * n, channels, size, size + 1)).astype(np.float32)
+    w = rng.integers(-3, 4, (256, channels // groups, 1, 1)).astype(np.float32)
+    for x in (wide[::2, :, :, :size], np.ascontiguousarray(wide[:, :, :, :size])[::2]):
+        y = reference.correlate(x, w, groups=groups).astype(np.float32)
+        for workers in (1, 2):
+            np.testing.assert_array_equal(
+                fastcorr.corr2d(x, w, groups=groups, method="direct", workers=workers), y
+            )
+
+
 def test_the_cases_reach_every_algorithm():
     plans = [fastcorr.explain(*cases.whole_arrays(c, "float32"), **c.options) for c in cases.ALL]
     assert {"depthwise", "gemm", "stencil"} <= {plan.algorithm for plan in plans}

@@ -26,8 +26,8 @@ from numpy cimport (
 )
 
 from fastcorr._algorithms.gemm_window cimport (
-    chunk_t, gather_tail, job_t, load_weights, locate_chunk, offset_of, pack_in_place, place_of,
-    reads_beyond, stage_window, tile_t,
+    chunk_t, clear_rest, gather_tail, job_t, load_weights, locate_chunk, offset_of, pack_in_place,
+    place_of, reads_beyond, stage_window, tile_t,
 )
 from fastcorr._algorithms.operands cimport (
     aligned, image_of, is_computed_in, parts_of, weights_of,
@@ -37,7 +37,7 @@ from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
 from fastcorr._algorithms.window cimport axis_of, ceil_div
 from fastcorr._kernels.dispatch cimport kernels
 from fastcorr._kernels.kernels cimport (
-    FC_DOT_MAX_PIXELS, FC_GEMM_MAX_ROWS, FC_GEMM_MAX_VECTORS, fc_kernels_t, fc_run_t,
+    FC_DOT_MAX_PIXELS, FC_GEMM_MAX_ROWS, FC_GEMM_MAX_VECTORS, fc_kernels_t, fc_pack_fn, fc_run_t,
 )
 
 from fastcorr._algorithms.gemm_cuts import (
@@ -47,6 +47,9 @@ from fastcorr._algorithms.layout import axis_layout
 from fastcorr._kernels.dispatch import active_isa, element_code, is_kernel_dtype
 
 import_array()
+
+cdef enum:
+    TERMS_AT_A_TIME = 32
 
 IN_PLACE_BYTES = 1280 * 1024  # about a second-level cache
 
@@ -58,43 +61,49 @@ def unsupported(problem):
     return None
 
 
-cdef inline Py_ssize_t block_start(const job_t *job, Py_ssize_t block) noexcept nogil:
-    return job.m * block // job.n_blocks
-
-
 cdef inline Py_ssize_t panel_pixels(const job_t *job, const tile_t *t, Py_ssize_t panel,
                                     Py_ssize_t *first) noexcept nogil:
     """First flat pixel of a panel and how many it has."""
-    cdef Py_ssize_t nr = job.nv * job.kernel.lanes, per_row
+    cdef Py_ssize_t lanes = job.kernel.lanes, line = 0, start, n
     if job.by_row:
-        per_row = ceil_div(t.columns, nr)
-        first[0] = panel // per_row * t.line + panel % per_row * nr
-        return min(nr, t.columns - panel % per_row * nr)
-    first[0] = panel * nr
-    return min(nr, t.n_pixels - panel * nr)
+        line = panel // t.panels_per_line
+        panel -= line * t.panels_per_line
+    start = (panel * t.panel_vectors + min(panel, t.larger_panels)) * lanes
+    n = (t.panel_vectors + (panel < t.larger_panels)) * lanes
+    first[0] = line * t.line + start
+    return min(n, (t.columns if job.by_row else t.n_pixels) - start)
 
 
 cdef void pack_panels(const job_t *job, const tile_t *t, const chunk_t *chunk, Py_ssize_t panel0,
-                      Py_ssize_t panel1, char *scratch) noexcept nogil:
+                      Py_ssize_t panel1, Py_ssize_t k0, Py_ssize_t k1,
+                      char *scratch) noexcept nogil:
+    """Terms k0 .. k1 of the chunk."""
     cdef Py_ssize_t item = job.kernel.item_bytes, nr = job.nv * job.kernel.lanes
+    cdef const char *source = place_of(job, t, chunk) if job.in_place else scratch + job.at_window
     cdef fc_run_t *runs = <fc_run_t *> (scratch + job.at_runs)
-    cdef Py_ssize_t panel, first, n, lane, pixel, image, row, column, n_runs
+    cdef Py_ssize_t per_image = t.rows * t.columns
+    # Rows that follow each other are one run.
+    cdef Py_ssize_t per_run = per_image if t.columns == job.pitch else t.columns
+    cdef Py_ssize_t panel, first, n, lane, image, pixel, n_runs
+    cdef fc_pack_fn pack
+    cdef char *to
     for panel in range(panel0, panel1):
         n = panel_pixels(job, t, panel, &first)
         n_runs = 0
         lane = 0
         while lane < n:
-            pixel = first + lane
-            image = pixel // (t.rows * t.columns)
-            row = pixel % (t.rows * t.columns) // t.columns
-            column = pixel % t.columns
+            image = (first + lane) // per_image
+            pixel = first + lane - image * per_image
             runs[n_runs].lane = lane
-            runs[n_runs].start = image * job.image_size + row * job.pitch + column
-            runs[n_runs].n = min(t.columns - column, n - lane)
+            runs[n_runs].start = (image * job.image_size + pixel // t.columns * job.pitch
+                                  + pixel % t.columns)
+            runs[n_runs].n = min(per_run - pixel % per_run, n - lane)
             lane += runs[n_runs].n
             n_runs += 1
-        job.kernel.pack(chunk.kc, scratch + job.at_window, offset_of(job, chunk), runs, n_runs,
-                        scratch + job.at_panels + (panel - panel0) * chunk.kc * nr * item, nr)
+        to = scratch + job.at_panels + ((panel - panel0) * chunk.kc + k0) * nr * item
+        pack = job.kernel.pack_exact if job.in_place else job.kernel.pack
+        pack(k1 - k0, source, offset_of(job, chunk) + k0, runs, n_runs, to, nr)
+        clear_rest(job, k1 - k0, n, to)
 
 
 cdef void store_pixels(const job_t *job, const tile_t *t, const char *tile, Py_ssize_t ldc,
@@ -134,7 +143,7 @@ cdef void store_pixels(const job_t *job, const tile_t *t, const char *tile, Py_s
 
 cdef void locate(const job_t *job, Py_ssize_t index, tile_t *t) noexcept nogil:
     """The tile of that number: columns run fastest, then rows, images, channel blocks, groups."""
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i, vectors
     i = index % job.n_column_tiles
     t.column0 = i * job.tile_columns
     t.columns = min(job.tile_columns, job.ow - t.column0)
@@ -154,10 +163,12 @@ cdef void locate(const job_t *job, Py_ssize_t index, tile_t *t) noexcept nogil:
     t.line = t.columns if job.packed else job.pitch
     t.n_pixels = (t.images * t.rows * t.columns - job.tail if job.packed
                   else (t.rows - 1) * t.line + t.columns)
-    if job.by_row:
-        t.n_panels = t.rows * ceil_div(t.columns, job.nv * job.kernel.lanes)
-    else:
-        t.n_panels = ceil_div(t.n_pixels, job.nv * job.kernel.lanes)
+    # Panels of equal numbers of vectors, or nearly so: a single vector keeps no unit busy.
+    vectors = ceil_div(t.columns if job.by_row else t.n_pixels, job.kernel.lanes)
+    t.panels_per_line = ceil_div(vectors, job.nv)
+    t.panel_vectors = vectors // max(t.panels_per_line, 1)
+    t.larger_panels = vectors - t.panel_vectors * t.panels_per_line
+    t.n_panels = t.rows * t.panels_per_line if job.by_row else t.panels_per_line
 
 
 cdef void run_tile(const void *job_, Py_ssize_t index, char *scratch) noexcept nogil:
@@ -182,12 +193,12 @@ cdef inline char *run_of(const job_t *job, const tile_t *t, Py_ssize_t panel, Py
                          Py_ssize_t n) noexcept nogil:
     """Where the panel's n pixels lie side by side in y, in its first channel, or NULL."""
     cdef char *y = job.y.data + t.image0 * job.y.n + t.row0 * job.y.h + t.column0 * job.y.w
-    cdef Py_ssize_t per_row
+    cdef Py_ssize_t row
     if not job.straight or t.images > 1:
         return NULL
     if job.by_row:
-        per_row = ceil_div(t.columns, job.nv * job.kernel.lanes)
-        return y + panel // per_row * job.y.h + (first - panel // per_row * t.line) * job.y.w
+        row = panel // t.panels_per_line
+        return y + row * job.y.h + (first - row * t.line) * job.y.w
     if t.line == t.columns and job.y.h == t.columns * job.y.w:  # rows follow each other
         return y + first * job.y.w
     return NULL
@@ -197,20 +208,19 @@ cdef void multiply(const job_t *job, const tile_t *t, const chunk_t *chunk, bint
                    bint is_last, Py_ssize_t panel0, Py_ssize_t panel1,
                    char *scratch) noexcept nogil:
     """All blocks of w times some panels of the window."""
-    cdef Py_ssize_t item = job.kernel.item_bytes, lanes = job.kernel.lanes, nr = job.nv * lanes
-    cdef Py_ssize_t m_tile0 = block_start(job, t.block0)
-    cdef Py_ssize_t m_tile = block_start(job, t.block1) - m_tile0
-    cdef Py_ssize_t block, panel, m, m0, mr, lda, first, n
-    cdef const Py_ssize_t *offset
+    cdef Py_ssize_t block, panel, i, m0, mr, lda
+    cdef Py_ssize_t item = job.kernel.item_bytes
     cdef const char *a
-    cdef const char *b
     cdef char *tile
-    cdef int nv
+    # All panels of a few channels in place: they share the pages of x, and some of its lines.
+    cdef Py_ssize_t k_step = TERMS_AT_A_TIME if job.in_place else max(chunk.kc, 1)
     if job.packed:
-        pack_panels(job, t, chunk, panel0, panel1, scratch)
+        for i in range(ceil_div(chunk.kc, k_step)):
+            pack_panels(job, t, chunk, panel0, panel1, i * k_step,
+                        min((i + 1) * k_step, chunk.kc), scratch)
     for block in range(t.block0, t.block1):
-        m0 = block_start(job, block)
-        mr = block_start(job, block + 1) - m0
+        m0 = job.block_starts[block]
+        mr = job.block_starts[block + 1] - m0
         if job.ready != NULL:
             lda = job.lda
             a = job.ready + ((t.group * job.m + m0) * lda + chunk.k0 * job.k_parts) * item
@@ -219,41 +229,55 @@ cdef void multiply(const job_t *job, const tile_t *t, const chunk_t *chunk, bint
             a = scratch + job.at_weights
             load_weights(job, t, chunk, m0, mr, scratch + job.at_weights, lda)
         for panel in range(panel0, panel1):
-            n = panel_pixels(job, t, panel, &first)
-            nv = <int> ceil_div(n, lanes)
-            offset = offset_of(job, chunk)
-            if job.packed:
-                b = scratch + job.at_panels + (panel - panel0) * chunk.kc * nr * item
-                offset = job.panel_offset
-            elif not job.in_place:
-                b = scratch + job.at_window + first * item
-            elif n < nv * lanes and reads_beyond(job, t, chunk, first + nv * lanes):
-                b = scratch + job.at_panels
-                offset = job.panel_offset
-                if block == t.block0:
-                    pack_in_place(job, t, chunk, first, n, scratch)
-            else:
-                b = place_of(job, t, chunk) + first * item
-            tile = run_of(job, t, panel, first, n)
-            if tile != NULL:
-                m = t.group * job.m + m0
-                job.kernel.gemm_into[nv][mr](
-                    chunk.kc, a, lda, b, offset, tile + m * job.y.c, job.y.c // item,
-                    n - (nv - 1) * lanes, NULL if job.bias == NULL else job.bias + m * item, False)
-                continue
-            if job.n_chunks > 1:
-                tile = scratch + job.at_acc + (panel * m_tile + m0 - m_tile0) * nr * item
-            else:
-                tile = scratch + job.at_tile
-            job.kernel.gemm[nv][mr](chunk.kc, a, lda, b, offset, tile, not is_first)
-            if is_last:
-                store_pixels(job, t, tile, nv * lanes, m0, mr, first, n)
+            multiply_panel(job, t, chunk, is_first, is_last, m0, mr, a, lda, panel, panel0,
+                           scratch)
         if job.tail > 0 and panel0 == 0:
-            tile = scratch + job.at_tail + (m0 - m_tile0) * job.tail * item
+            tile = scratch + job.at_tail + (m0 - job.block_starts[t.block0]) * job.tail * item
             job.kernel.dot[job.tail](chunk.kc, mr, a, lda, scratch + job.at_tail_columns, chunk.kc,
                                      tile, job.tail, not is_first)
             if is_last:
                 store_pixels(job, t, tile, job.tail, m0, mr, t.n_pixels, job.tail)
+
+
+cdef inline void multiply_panel(const job_t *job, const tile_t *t, const chunk_t *chunk,
+                                bint is_first, bint is_last, Py_ssize_t m0, Py_ssize_t mr,
+                                const char *a, Py_ssize_t lda, Py_ssize_t panel,
+                                Py_ssize_t panel0, char *scratch) noexcept nogil:
+    """A block of rows of w times one panel of the window."""
+    cdef Py_ssize_t item = job.kernel.item_bytes, lanes = job.kernel.lanes, nr = job.nv * lanes
+    cdef Py_ssize_t m_tile0 = job.block_starts[t.block0]
+    cdef Py_ssize_t m_tile = job.block_starts[t.block1] - m_tile0
+    cdef Py_ssize_t m, first, n = panel_pixels(job, t, panel, &first)
+    cdef int nv = <int> ceil_div(n, lanes)
+    cdef const Py_ssize_t *offset = offset_of(job, chunk)
+    cdef const char *b
+    cdef char *tile
+    if job.packed:
+        b = scratch + job.at_panels + (panel - panel0) * chunk.kc * nr * item
+        offset = job.panel_offset
+    elif not job.in_place:
+        b = scratch + job.at_window + first * item
+    elif n < nv * lanes and reads_beyond(job, t, chunk, first + nv * lanes):
+        b = scratch + job.at_panels
+        offset = job.panel_offset
+        if m0 == m_tile0:
+            pack_in_place(job, t, chunk, first, n, scratch)
+    else:
+        b = place_of(job, t, chunk) + first * item
+    tile = run_of(job, t, panel, first, n)
+    if tile != NULL:
+        m = t.group * job.m + m0
+        job.kernel.gemm_into[nv][mr](
+            chunk.kc, a, lda, b, offset, tile + m * job.y.c, job.y.c // item,
+            n - (nv - 1) * lanes, NULL if job.bias == NULL else job.bias + m * item, False)
+        return
+    if job.n_chunks > 1:
+        tile = scratch + job.at_acc + (panel * m_tile + m0 - m_tile0) * nr * item
+    else:
+        tile = scratch + job.at_tile
+    job.kernel.gemm[nv][mr](chunk.kc, a, lda, b, offset, tile, not is_first)
+    if is_last:
+        store_pixels(job, t, tile, nv * lanes, m0, mr, first, n)
 
 
 cdef class Cut(TiledCut):
@@ -400,7 +424,9 @@ cdef class Gemm(Tiled):
         panel_offset = np.arange(k, dtype=np.intp) * nr
         row_starts = np.array(layout_y.starts, dtype=np.intp)
         column_starts = np.array(layout_x.starts, dtype=np.intp)
-        cut.arrays = [offset, last_offset, panel_offset, row_starts, column_starts]
+        block_starts = np.arange(n_blocks + 1, dtype=np.intp) * job.m // n_blocks
+        cut.arrays = [offset, last_offset, panel_offset, row_starts, column_starts, block_starts]
+        job.block_starts = <const Py_ssize_t *> PyArray_DATA(block_starts)
         job.offset = <const Py_ssize_t *> PyArray_DATA(offset)
         job.last_offset = <const Py_ssize_t *> PyArray_DATA(last_offset)
         job.panel_offset = <const Py_ssize_t *> PyArray_DATA(panel_offset)
@@ -424,11 +450,13 @@ cdef class Gemm(Tiled):
         job.at_runs, at = at, at + whole_lines(nr * sizeof(fc_run_t))
         # Slack: panels read up to NR beyond their pixels, packing one vector more.
         job.at_window, at = at, at + whole_lines((images * job.image_size + nr + lanes) * item)
-        # Of the others, a copy lies better: its channels spread over the sets of the cache.
+        # Of the others, a copy lies better: its channels spread over the sets of the cache. Panels
+        # are one already.
         in_cache = job.channels * job.rows.n * job.columns.n * item <= IN_PLACE_BYTES
         job.in_place = (
-            (in_cache or n_blocks == 1) and not job.packed and columns == job.ow
-            and job.stride_y == job.stride_x == 1 and job.n_row_planes == job.n_column_planes == 1
+            (job.pitch == columns if job.packed else in_cache or n_blocks == 1)
+            and columns == job.ow and job.stride_y == job.stride_x == 1
+            and job.n_row_planes == job.n_column_planes == 1
             and job.k_parts == job.image_parts == 1 and self.loads_as_computed)
         cut.taps = taps.ravel(), last_taps.ravel()
         job.at_panels = at
@@ -516,13 +544,15 @@ cdef class Gemm(Tiled):
         job.bias = NULL if bias is None else <const char *> PyArray_DATA(<ndarray> bias)
         job.in_place = (
             job.in_place and job.x.w == item and job.x.h == job.pitch * item
-            and job.x.c % item == 0 and job.x.c >= job.rows.n * job.x.h)
+            and job.x.c % item == 0 and job.x.c >= job.rows.n * job.x.h
+            and (not job.packed or job.x.n % item == 0))
         job.straight = (self.stores_as_computed and job.n_chunks == 1 and job.y.w == item
                         and job.y.c % item == job.y.h % item == 0)
         if job.in_place:
             in_place = cut.offsets_in(job.x.c // item)
             job.offset = <const Py_ssize_t *> PyArray_DATA(<ndarray> in_place[1])
             job.last_offset = <const Py_ssize_t *> PyArray_DATA(<ndarray> in_place[2])
+            job.image_size = job.x.n // item
         job.ready = NULL
         if self.weights is not None:
             job.ready = <const char *> PyArray_DATA(self.weights.rows)

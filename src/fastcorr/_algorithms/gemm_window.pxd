@@ -41,6 +41,7 @@ ctypedef struct job_t:
     Py_ssize_t tile_images, tile_rows, tile_columns, tile_blocks
     Py_ssize_t n_image_tiles, n_row_tiles, n_column_tiles, n_block_tiles, n_images
     Py_ssize_t n_blocks                       # blocks of rows of w: balanced, at most gemm_rows[nv]
+    const Py_ssize_t *block_starts            # [n_blocks + 1]
     int nv
     bint packed, by_row
     bint in_place                             # the kernels read x where it lies
@@ -63,6 +64,8 @@ ctypedef struct tile_t:
     Py_ssize_t image0, row0, column0, images, rows, columns, group, block0, block1
     Py_ssize_t n_pixels, line                 # pixels of the flat index, its step by rows
     Py_ssize_t n_panels
+    Py_ssize_t panels_per_line                # of a row, by row; else of all pixels
+    Py_ssize_t panel_vectors, larger_panels   # the first `larger_panels` have a vector more
 
 
 ctypedef struct chunk_t:
@@ -189,17 +192,27 @@ cdef inline bint reads_beyond(const job_t *job, const tile_t *t, const chunk_t *
             > channels_left * (job.x.c // job.kernel.item_bytes) + job.rows.n * job.pitch)
 
 
+cdef inline void clear_rest(const job_t *job, Py_ssize_t k, Py_ssize_t n,
+                            char *panel) noexcept nogil:
+    """Zeros behind the n pixels in k rows of a panel, to the end of a vector.
+
+    What lies there may be subnormal, and would take a hundred cycles.
+    """
+    cdef Py_ssize_t item = job.kernel.item_bytes, lanes = job.kernel.lanes, i
+    cdef Py_ssize_t nr = job.nv * lanes, rest = ceil_div(n, lanes) * lanes - n
+    if rest > 0:
+        for i in range(k):
+            memset(panel + (i * nr + n) * item, 0, rest * item)
+
+
 cdef inline void pack_in_place(const job_t *job, const tile_t *t, const chunk_t *chunk,
                                Py_ssize_t first, Py_ssize_t n, char *scratch) noexcept nogil:
     """A panel of n pixels, of which nothing more is read."""
-    cdef Py_ssize_t item = job.kernel.item_bytes, lanes = job.kernel.lanes, i
-    cdef Py_ssize_t nr = job.nv * lanes, rest = ceil_div(n, lanes) * lanes - n
     cdef fc_run_t run
-    for i in range(chunk.kc):  # what lies there may be subnormal, and would take a hundred cycles
-        memset(scratch + job.at_panels + (i * nr + n) * item, 0, rest * item)
+    clear_rest(job, chunk.kc, n, scratch + job.at_panels)
     run.lane, run.start, run.n = 0, first, n
     job.kernel.pack_exact(chunk.kc, place_of(job, t, chunk), offset_of(job, chunk), &run, 1,
-                          scratch + job.at_panels, nr)
+                          scratch + job.at_panels, job.nv * job.kernel.lanes)
 
 
 cdef inline void gather_tail(const job_t *job, const tile_t *t, const chunk_t *chunk,
@@ -207,16 +220,17 @@ cdef inline void gather_tail(const job_t *job, const tile_t *t, const chunk_t *c
     """The columns of the tail's pixels, each as kc numbers side by side."""
     cdef Py_ssize_t i, k, pixel, at, kc = chunk.kc
     cdef const Py_ssize_t *offset = offset_of(job, chunk)
-    cdef char *window = scratch + job.at_window
+    cdef const char *window = (
+        place_of(job, t, chunk) if job.in_place else scratch + job.at_window)
     cdef char *out = scratch + job.at_tail_columns
     for i in range(job.tail):
         pixel = t.n_pixels + i
         at = pixel // t.columns * job.pitch + pixel % t.columns
         for k in range(kc):
             if job.kernel.item_bytes == 4:
-                (<uint32_t *> out)[i * kc + k] = (<uint32_t *> window)[at + offset[k]]
+                (<uint32_t *> out)[i * kc + k] = (<const uint32_t *> window)[at + offset[k]]
             else:
-                (<uint64_t *> out)[i * kc + k] = (<uint64_t *> window)[at + offset[k]]
+                (<uint64_t *> out)[i * kc + k] = (<const uint64_t *> window)[at + offset[k]]
 
 
 cdef inline void load_weights(const job_t *job, const tile_t *t, const chunk_t *chunk,
