@@ -8,6 +8,7 @@ import pytest
 import reference
 from cases import whole_numbers
 from layouts import LAYOUTS, OUT_LAYOUTS
+from transposed import spied
 
 from fastcorr import corr2d_grad_input, corr2d_transpose
 from fastcorr._algorithms import depthwise_transpose
@@ -128,14 +129,7 @@ def test_equal_for_any_number_of_workers():
 
 def test_it_is_taken(monkeypatch):
     """At a stride and with channels last; with channels first where rows would fill no vectors."""
-    regions = []
-    make = depthwise_transpose.DepthwiseTranspose
-
-    def spy(problem, rows, columns):
-        regions.append(problem)
-        return make(problem, rows, columns)
-
-    monkeypatch.setattr(depthwise_transpose, "DepthwiseTranspose", spy)
+    regions = spied(monkeypatch, depthwise_transpose, "DepthwiseTranspose")
     for shape, is_taken, options in (
         ((1, 8, 21, 43), True, {"stride": 2}),
         ((1, 8, 21, 43), True, {"channel_axis": -1}),

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import reference
 from cases import whole_numbers
-from layouts import LAYOUTS, OUT_LAYOUTS
+from layouts import LAYOUTS
+from transposed import arrays, check_layout, definition, last, spied
 
 from fastcorr import _costs, corr2d_grad_input, corr2d_transpose
 from fastcorr._algorithms import fold
@@ -26,28 +27,10 @@ CASES = [
 ]
 
 
-def arrays(x_shape, w_shape, dtype=np.float32, **options):
-    """(dy, w) of whole numbers."""
-    rng = np.random.default_rng(0)
-    y = reference.correlate(np.zeros(x_shape, dtype), np.zeros(w_shape, dtype), **options)
-    return whole_numbers(y.shape, dtype, rng), whole_numbers(w_shape, dtype, rng)
-
-
-def definition(dy, w, x_shape, **options):
-    return reference.gradients(dy, np.zeros(x_shape, dy.dtype), w, **options)[0].astype(dy.dtype)
-
-
 @pytest.fixture
 def problems(monkeypatch):
     """The problems that it has been made for; it is taken wherever it can be."""
-    found = []
-    make = fold.Fold
-
-    def spy(problem, rows, columns):
-        found.append(problem)
-        return make(problem, rows, columns)
-
-    monkeypatch.setattr(fold, "Fold", spy)
+    found = spied(monkeypatch, fold, "Fold")
     monkeypatch.setattr(_costs, "fold", lambda problem: 0.0)
     clear_plans()
     yield found
@@ -75,9 +58,7 @@ def test_the_definition(isa, dtype, problems):
 
 
 def test_where_it_is_taken(monkeypatch):
-    taken = []
-    make = fold.Fold
-    monkeypatch.setattr(fold, "Fold", lambda *args: taken.append(args) or make(*args))
+    taken = spied(monkeypatch, fold, "Fold")
     clear_plans()
     for x_shape, w_shape, options, is_taken in (
         ((64, 6, 14, 14), (16, 6, 5, 5), {}, True),
@@ -92,10 +73,6 @@ def test_where_it_is_taken(monkeypatch):
         dy, w = arrays(x_shape, w_shape, **options)
         corr2d_grad_input(dy, w, x_shape, method=method, **options)
         assert bool(taken) == is_taken, (x_shape, w_shape, options)
-
-
-def last(a):
-    return np.ascontiguousarray(np.moveaxis(a, 1, -1))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
@@ -128,16 +105,8 @@ def test_equal_for_any_number_of_workers(isa, problems):
 
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "byte_swapped"])
 def test_layouts(layout, problems):
-    change = LAYOUTS[layout]
-    for x_shape, w_shape, options in CASES[:3]:
-        dy, w = arrays(x_shape, w_shape, **options)
-        expected = definition(dy, w, x_shape, **options)
-        dx = corr2d_grad_input(change(dy), change(w), x_shape, **options)
-        np.testing.assert_array_equal(dx, expected)
-        if layout in OUT_LAYOUTS:
-            out = change(np.ones(x_shape, np.float32))
-            assert corr2d_grad_input(dy, w, x_shape, out=out, **options) is out
-            np.testing.assert_array_equal(out, expected)
+    for case in CASES[:3]:
+        check_layout(layout, case)
     assert problems
 
 

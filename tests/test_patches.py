@@ -5,26 +5,14 @@ import itertools
 
 import numpy as np
 import pytest
-import reference
 from cases import whole_numbers
-from layouts import LAYOUTS, OUT_LAYOUTS
+from layouts import LAYOUTS
+from transposed import arrays, check_layout, definition, last, spied
 
 from fastcorr import corr2d_grad_input, corr2d_transpose
 from fastcorr._algorithms import patches
 
 pytestmark = pytest.mark.kernels
-
-
-def arrays(x_shape, w_shape, dtype=np.float32, **options):
-    """(dy, w) of whole numbers."""
-    rng = np.random.default_rng(0)
-    y = reference.correlate(np.zeros(x_shape, dtype), np.zeros(w_shape, dtype), **options)
-    return whole_numbers(y.shape, dtype, rng), whole_numbers(w_shape, dtype, rng)
-
-
-def definition(dy, w, x_shape, **options):
-    dx, _, _ = reference.gradients(dy, np.zeros(x_shape, dy.dtype), w, needs="x", **options)
-    return dx.astype(dy.dtype)
 
 
 # Edges of vectors and blocks of rows; positions that no output sees, inside and at the end.
@@ -53,14 +41,7 @@ def test_the_definition(isa, dtype):
 
 
 def test_it_is_taken(monkeypatch):
-    problems = []
-    make = patches.Patches
-
-    def spy(problem):
-        problems.append(problem)
-        return make(problem)
-
-    monkeypatch.setattr(patches, "Patches", spy)
+    problems = spied(monkeypatch, patches, "Patches")
     for x_shape, w_shape, options in CASES:
         shape = 5, *x_shape[1:]  # nothing is cached for these
         dy, w = arrays(shape, w_shape, **options)
@@ -76,10 +57,6 @@ def test_it_is_taken(monkeypatch):
         dy, w = arrays(x_shape, w_shape, **options)
         corr2d_grad_input(dy, w, x_shape, **options)
         assert not problems
-
-
-def last(a):
-    return np.ascontiguousarray(np.moveaxis(a, 1, -1))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
@@ -113,16 +90,8 @@ def test_equal_for_any_number_of_workers(isa):
 
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "byte_swapped"])
 def test_layouts(layout):
-    change = LAYOUTS[layout]
-    for x_shape, w_shape, options in CASES[:3]:
-        dy, w = arrays(x_shape, w_shape, **options)
-        expected = definition(dy, w, x_shape, **options)
-        dx = corr2d_grad_input(change(dy), change(w), x_shape, **options)
-        np.testing.assert_array_equal(dx, expected)
-        if layout in OUT_LAYOUTS:
-            out = change(np.ones(x_shape, np.float32))
-            assert corr2d_grad_input(dy, w, x_shape, out=out, **options) is out
-            np.testing.assert_array_equal(out, expected)
+    for case in CASES[:3]:
+        check_layout(layout, case)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

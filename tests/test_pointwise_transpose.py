@@ -6,6 +6,7 @@ import pytest
 import reference
 from cases import whole_numbers
 from layouts import LAYOUTS, OUT_LAYOUTS
+from transposed import spied
 
 from fastcorr import corr2d_grad_input, corr2d_transpose
 from fastcorr._algorithms import pointwise_transpose
@@ -38,15 +39,7 @@ def definition(dy, w):
 @pytest.fixture
 def problems(monkeypatch):
     """The problems that it has been made for."""
-    found = []
-    make = pointwise_transpose.PointwiseTranspose
-
-    def spy(problem):
-        found.append(problem)
-        return make(problem)
-
-    monkeypatch.setattr(pointwise_transpose, "PointwiseTranspose", spy)
-    return found
+    return spied(monkeypatch, pointwise_transpose, "PointwiseTranspose")
 
 
 @pytest.mark.parametrize("dtypes", ["ff", "dd", "ee", "fd", "df", "ef"])

@@ -23,15 +23,15 @@ import numpy as np
 from libc.string cimport memset
 from numpy cimport PyArray_DATA, import_array, ndarray
 
-from fastcorr._algorithms.operands cimport aligned, image_of, image_t, is_computed_in
+from fastcorr._algorithms.operands cimport aligned, image_of, image_t
 from fastcorr._algorithms.parallel cimport odd_lines, parallel_for, whole_lines
-from fastcorr._algorithms.samples cimport samples_t, set_samples, stage_samples
+from fastcorr._algorithms.samples cimport place_samples, samples_t, set_samples, stage_samples
 from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
 from fastcorr._algorithms.window cimport ceil_div
 from fastcorr._kernels.dispatch cimport kernels
 from fastcorr._kernels.kernels cimport FC_GEMM_MAX_VECTORS, fc_fold_t, fc_kernels_t
 
-from fastcorr._algorithms.gemm_cuts import block_choices, panel_cycles
+from fastcorr._algorithms.gemm_cuts import best_blocks
 from fastcorr._kernels.dispatch import active_isa, compute_dtype, element_code, is_kernel_dtype
 
 import_array()
@@ -80,15 +80,10 @@ cdef void run_tile(const void *job_, Py_ssize_t index, char *scratch) noexcept n
     cdef Py_ssize_t image = index // job.n_parts, part = index % job.n_parts
     cdef Py_ssize_t c0 = job.channels * part // job.n_parts
     cdef Py_ssize_t c1 = job.channels * (part + 1) // job.n_parts, c, row
-    cdef Py_ssize_t size = job.oh * job.dy.columns
     cdef char *products = scratch + job.at_products
     cdef char *sums = scratch + job.at_sums
     stage_samples(&job.dy, image, 0, job.oh, <Py_ssize_t *> (scratch + job.at_rows),
                   scratch + job.at_window)
-    # What lies behind the samples is multiplied, too, and numbers too small for a type take long.
-    for c in range(job.f):
-        memset(scratch + job.at_window + (c * job.dy.pitch + size) * item, 0,
-               (-size & (job.kernel.lanes - 1)) * item)
     multiply(job, c0 * job.n_taps, c1 * job.n_taps, scratch + job.at_window, products)
     for c in range(c1 - c0):
         job.kernel.fold(fold, products + c * job.n_taps * fold.plane * item,
@@ -140,7 +135,7 @@ cdef class Fold(Tiled):
         cdef Py_ssize_t item = kernel.item_bytes, lanes = kernel.lanes, at = 0
         problem = self.problem
         memset(job, 0, sizeof(job_t))
-        job.kernel = job.dy.kernel = kernel
+        job.kernel = kernel
         job.dx_type = element_code(problem.dtype)
         job.channels, job.f, job.oh = problem.C, problem.F, problem.OH
         job.n_taps = problem.KH * problem.KW
@@ -163,20 +158,17 @@ cdef class Fold(Tiled):
         channels = ceil_div(job.channels, job.n_parts)
         n_rows = channels * job.n_taps
         most = tuple(kernel.gemm_rows[nv] for nv in range(FC_GEMM_MAX_VECTORS + 1))
-        job.nv, n_blocks = min(
-            block_choices(n_rows, most, False),
-            key=lambda choice: panel_cycles(n_rows / choice[1], choice[0]) * choice[1] / choice[0])
+        job.nv, n_blocks = best_blocks(n_rows, most)
         job.most_rows = most[job.nv]
         cut.n_tiles = problem.N * job.n_parts
         cut.workers = min(workers, cut.n_tiles,
                           int(problem.N * job.channels * cycles / CYCLES_PER_THREAD) + 1)
         cut.tile_seconds = channels * cycles / CYCLES_PER_SECOND
 
-        job.dy.channels, job.dy.columns = job.f, problem.OW
-        job.dy.pitch = odd_lines((pixels + lanes) * item) // item
-        offset = np.arange(job.f, dtype=np.intp) * job.dy.pitch
+        pitch = odd_lines((pixels + lanes) * item) // item
+        offset = np.arange(job.f, dtype=np.intp) * pitch
         cut.arrays = [offset]
-        job.dy.offset = <const Py_ssize_t *> PyArray_DATA(<ndarray> offset)
+        place_samples(&job.dy, kernel, problem.OW, pitch, offset)
         job.at_rows, at = at, at + whole_lines(job.oh * sizeof(Py_ssize_t))
         # Slack: fc_gemm reads whole vectors, fc_fold one before and one behind the products.
         job.at_window, at = at, at + whole_lines(
@@ -200,8 +192,7 @@ cdef class Fold(Tiled):
         problem = self.problem
         compute = compute_dtype(problem.dtype)
         dy = aligned(dy)
-        set_samples(&job.dy, image_of(dy, 4, False, 0), element_code(dy.dtype),
-                    is_computed_in(dy.dtype, problem, job.kernel.item_bytes))
+        set_samples(&job.dy, dy, element_code(dy.dtype), problem)
         job.dx = image_of(dx, 4, False, 0)
         w = np.ascontiguousarray(w.transpose(1, 2, 3, 0), compute)
         job.w = <const char *> PyArray_DATA(w)

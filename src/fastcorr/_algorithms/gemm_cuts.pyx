@@ -209,7 +209,20 @@ def panel_cycles(rows, nv):
 
 
 def block_choices(m, gemm_rows, rows_collide):
-    """(vectors per panel, blocks that the m output channels are cut into): the good ones.
+    """(vectors per panel, blocks that the m output channels are cut into): the good ones."""
+    choices = _block_cycles(m, gemm_rows, rows_collide)
+    best = min(choices.values())
+    return [choice for choice, cycles in choices.items() if cycles <= 1.1 * best]
+
+
+def best_blocks(m, gemm_rows):
+    """The best one, where nothing else than the product matters."""
+    choices = _block_cycles(m, gemm_rows, False)
+    return min(choices, key=choices.get)
+
+
+def _block_cycles(m, gemm_rows, rows_collide):
+    """{choice: cycles of a vector of pixels} of a product.
 
     `gemm_rows` is the most rows of a block beside 0, 1, 2, ... vectors, or 0.
     """
@@ -219,8 +232,7 @@ def block_choices(m, gemm_rows, rows_collide):
             continue
         n_blocks = ceil_div(m, min(most, MAX_COLLIDING_ROWS) if rows_collide else most)
         choices[nv, n_blocks] = panel_cycles(m / n_blocks, nv) * n_blocks / nv
-    best = min(choices.values())
-    return [choice for choice, cycles in choices.items() if cycles <= 1.1 * best]
+    return choices
 
 
 def chunk_of(channels, kh, kw, k_parts):

@@ -20,15 +20,15 @@ import numpy as np
 from libc.string cimport memset
 from numpy cimport PyArray_DATA, import_array, ndarray
 
-from fastcorr._algorithms.operands cimport aligned, image_of, image_t, is_computed_in
+from fastcorr._algorithms.operands cimport aligned, image_of, image_t
 from fastcorr._algorithms.parallel cimport parallel_for, whole_lines
-from fastcorr._algorithms.samples cimport samples_t, set_samples, stage_samples
+from fastcorr._algorithms.samples cimport place_samples, samples_t, set_samples, stage_samples
 from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
 from fastcorr._algorithms.window cimport ceil_div
 from fastcorr._kernels.dispatch cimport kernels
 from fastcorr._kernels.kernels cimport FC_GEMM_MAX_VECTORS, fc_kernels_t
 
-from fastcorr._algorithms.gemm_cuts import block_choices, panel_cycles
+from fastcorr._algorithms.gemm_cuts import best_blocks
 from fastcorr._kernels.dispatch import active_isa, compute_dtype, element_code, is_kernel_dtype
 
 import_array()
@@ -144,7 +144,7 @@ cdef class Patches(Tiled):
         cdef Py_ssize_t item = kernel.item_bytes, lanes = kernel.lanes, at = 0
         problem = self.problem
         memset(job, 0, sizeof(job_t))
-        job.kernel = job.dy.kernel = kernel
+        job.kernel = kernel
         job.dx_type = element_code(problem.dtype)
         job.f, job.oh, job.ow = problem.F, problem.OH, problem.OW
         job.stride_y, job.stride_x = problem.stride
@@ -153,10 +153,7 @@ cdef class Patches(Tiled):
         if problem.channels_last:
             job.group = problem.C * (problem.KW if problem.dilation[1] == 1 else 1)
         most = tuple(kernel.gemm_rows[nv] for nv in range(FC_GEMM_MAX_VECTORS + 1))
-        job.nv, job.n_blocks = min(
-            block_choices(job.n_rows, most, False),
-            key=lambda choice: panel_cycles(job.n_rows / choice[1], choice[0]) * choice[1]
-            / choice[0])
+        job.nv, job.n_blocks = best_blocks(job.n_rows, most)
         cycles_per_row = job.n_rows * job.ow * (job.f / lanes * 1.2 + CYCLES_PER_STORED)
         # Tiles for every thread, several times over, where they are worth it.
         rows = min(max(WINDOW_BYTES // (job.f * job.ow * item), 1), job.oh)
@@ -170,10 +167,10 @@ cdef class Patches(Tiled):
                           int(cut.n_tiles * rows * cycles_per_row / CYCLES_PER_THREAD) + 1)
         cut.tile_seconds = rows * cycles_per_row / CYCLES_PER_SECOND
 
-        job.dy.channels, job.dy.columns, job.dy.pitch = job.f, job.ow, rows * job.ow + lanes
-        offset = np.arange(job.f, dtype=np.intp) * job.dy.pitch
+        pitch = rows * job.ow + lanes
+        offset = np.arange(job.f, dtype=np.intp) * pitch
         cut.arrays = [offset]
-        job.dy.offset = <const Py_ssize_t *> PyArray_DATA(<ndarray> offset)
+        place_samples(&job.dy, kernel, job.ow, pitch, offset)
         nr = job.nv * lanes
         job.at_rows, at = at, at + whole_lines(rows * sizeof(Py_ssize_t))
         # Slack: fc_gemm reads whole vectors.
@@ -198,8 +195,7 @@ cdef class Patches(Tiled):
         if seen != (problem.H, problem.W):  # no output sees the others
             dx[...] = 0 if bias is None else bias[:, None, None]
         dy = aligned(dy)
-        set_samples(&job.dy, image_of(dy, 4, False, 0), element_code(dy.dtype),
-                    is_computed_in(dy.dtype, problem, job.kernel.item_bytes))
+        set_samples(&job.dy, dy, element_code(dy.dtype), problem)
         job.dx = image_of(dx, 4, False, 0)
         # [c][ky][kx], or [ky][kx][c] where that is the order in dx.
         order = (1, 2, 0) if problem.channels_last else (0, 1, 2)
