@@ -21,14 +21,20 @@ HERE = Path(__file__).parent
 KERNELS = HERE.parents[1] / "src" / "fastcorr" / "_kernels"
 
 
+def strings(text):
+    """Return what stands between quotation marks."""
+    return re.findall(r"'([^']*)'", text)
+
+
 def flags_of(isa):
-    """Return the compiler flags of an instruction set, read from meson.build."""
+    """Return the compiler flags of an instruction set and its compute types, read from meson.build."""
     text = (KERNELS / "meson.build").read_text()
     rows = dict(re.findall(r"\['(\w+)', \[([^\]]*)\]\]", text))
     if isa not in rows:
         sys.exit(f"{isa}: expected one of {', '.join(rows)}")
     common = re.search(r"kernel_flags = \[([^\]]*)\]", text)[1]
-    return re.findall(r"'([^']*)'", common + rows[isa])
+    computes = re.search(r"computes = \[([^\]]*)\]", text)[1]
+    return strings(common + rows[isa]), strings(computes)
 
 
 def main():
@@ -42,10 +48,14 @@ def main():
     more = shlex.split(options.flags)
     source = KERNELS / f"isa_{options.isa}.c"
     with tempfile.TemporaryDirectory() as folder:
-        kernels, program = Path(folder, "kernels.o"), Path(folder, "test_kernels")
-        kernel_flags = ["-O3", *flags_of(options.isa), *more]
-        subprocess.run([*shared, *kernel_flags, "-c", source, "-o", kernels], check=True)
-        files = [HERE / "test_kernels.c", kernels, "-lm", "-o", program]
+        program = Path(folder, "test_kernels")
+        flags, computes = flags_of(options.isa)
+        objects = [Path(folder, f"{compute}.o") for compute in computes]
+        for compute, kernels in zip(computes, objects, strict=True):
+            define = f"-DFC_COMPUTES_{compute.upper()}"
+            command = [*shared, "-O3", *flags, define, *more, "-c", source, "-o", kernels]
+            subprocess.run(command, check=True)
+        files = [HERE / "test_kernels.c", *objects, "-lm", "-o", program]
         subprocess.run([*shared, "-O1", f"-DFC_ISA={options.isa}", *more, *files], check=True)
         return subprocess.run([*shlex.split(options.under), program], check=False).returncode
 

@@ -23,7 +23,8 @@
 #define TEXT(x) TEXT_(x)
 #define COUNT(a) ((int)(sizeof(a) / sizeof *(a)))
 
-extern const fc_isa_t JOIN(fc_isa_, FC_ISA);
+#define DEFINE_ISA(isa) FC_DEFINE_ISA(isa)
+DEFINE_ISA(FC_ISA)
 
 static int n_passed, n_failed;
 

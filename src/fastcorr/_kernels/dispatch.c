@@ -5,14 +5,18 @@
  */
 #include "kernels.h"
 
-extern const fc_isa_t fc_isa_generic, fc_isa_avx2, fc_isa_avx512, fc_isa_neon;
-
 static int always(void) { return 1; }
 
+FC_DEFINE_ISA(generic)
+#ifdef FC_HAVE_NEON
+FC_DEFINE_ISA(neon)
+#endif
 #ifdef FC_HAVE_AVX2
+FC_DEFINE_ISA(avx2)
 static int has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 #endif
 #ifdef FC_HAVE_AVX512
+FC_DEFINE_ISA(avx512)
 static int has_avx512(void) {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&

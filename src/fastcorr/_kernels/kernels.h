@@ -416,6 +416,14 @@ typedef struct {
     const fc_kernels_t *kernels[FC_N_COMPUTE];
 } fc_isa_t;
 
+#define FC_EACH_COMPUTE(X, isa) X(isa, u32, U32) X(isa, u64, U64) X(isa, f32, F32) X(isa, f64, F64)
+#define FC_DECLARE_KERNELS(isa, t, code) extern const fc_kernels_t fc_##isa##_##t##_kernels;
+#define FC_LIST_KERNELS(isa, t, code) [FC_COMPUTE_##code] = &fc_##isa##_##t##_kernels,
+#define FC_DEFINE_ISA(isa)                           \
+    FC_EACH_COMPUTE(FC_DECLARE_KERNELS, isa)         \
+    static const fc_isa_t fc_isa_##isa = {           \
+        #isa, {FC_EACH_COMPUTE(FC_LIST_KERNELS, isa)}};
+
 /* dispatch.c */
 int fc_isa_count(void);                        /* usable on this processor, lowest first */
 const fc_isa_t *fc_isa(int index);
