@@ -68,7 +68,8 @@ How to add
 a padding mode       one function and its entry in `_padding.PADDING_MODES`
 an algorithm         `_algorithms/<name>.pyx`, and its row in `_plan.ALGORITHMS`
 a dtype of arrays    its line in `_kernels/dtypes.inc` (FC_SOURCES, FC_TARGETS) and in dispatch.pyx
-a compute dtype      one block in `_kernels/dtypes.inc`, and its name in dispatch.pyx
+a compute dtype      one block in `_kernels/dtypes.inc`, and its name in kernels.h, meson.build
+                     and dispatch.pyx
 an instruction set   `_kernels/isa_<name>.c`, its row in `_kernels/meson.build` and in dispatch.c
 a version            the project's version in meson.build, the only place that has it
 ===================  ====================================================================
