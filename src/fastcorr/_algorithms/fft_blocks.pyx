@@ -22,7 +22,6 @@ half of the frequencies, in strips of `lanes` of them.
 """
 
 import math
-from dataclasses import replace
 
 import numpy as np
 
@@ -473,7 +472,7 @@ cdef class FftBlocks(Tiled):
         for n in range(problem.N):
             peaks = [max(peak_of(channel), abs(constant)) for channel in channels[n]]
             if not all(peak < LARGEST and not 0 < peak < SMALLEST for peak in peaks):  # NaN, too
-                self._leave(n, x, w, bias, y, fill, workers)
+                fft.run_image(problem, margins, call.arrays, n, workers)
                 continue
             for g in range(problem.groups):
                 job.x, job.y, job.w = image, outputs, weights
@@ -488,14 +487,6 @@ cdef class FftBlocks(Tiled):
                                  workers, cut.of_thread, 5e-5)
                     prepared = g
                 self._image(&job, cut, call, n, g)
-
-    def _leave(self, image, x, w, bias, y, fill, workers):
-        """An image with numbers that are not for these transforms."""
-        problem, here = self.problem, slice(image, image + 1)
-        if problem.N > 1 or x.ndim == 4:
-            x, y = x[here], y[here]
-        alone = replace(problem, N=1, x_shape=x.shape, y_shape=y.shape)
-        fft.Fft(alone, self.rows, self.columns).run(x, w, bias, y, fill, workers)
 
     cdef _image(self, job_t *job, Cut cut, call, image, group):
         """Compute a channel of an image."""
