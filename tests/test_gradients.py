@@ -33,6 +33,7 @@ PATHS = [
     Case((6, 8, 9), (4, 3, 2, 3), {"groups": 2}),
 ]
 by_path = pytest.mark.parametrize("path", PATHS, ids=str)
+WIDE_DEPTHWISE = Case((8, 8, 9), (8, 1, 3, 3), {"groups": 8})
 FLOATS = ["float32", "float64", "complex64", "complex128", "float16", "longdouble"]
 
 
@@ -115,16 +116,28 @@ def test_dtypes(path, mode, dtype):
     check_exact(*with_dy(path, dtype, **options), **options)
 
 
-def test_dtypes_are_promoted_for_each_gradient():
-    arrays = with_dy(PATHS[2], np.float32)
+@pytest.mark.parametrize("path", [PATHS[2], WIDE_DEPTHWISE], ids=str)
+def test_dtypes_are_promoted_for_each_gradient(path):
+    arrays = with_dy(path, np.float32, **path.options)
+    expected = reference.gradients(*arrays, **path.options)
     for types in itertools.product("efdgFD", repeat=3):
         dy, x, w = (a.astype(t) for a, t in zip(arrays, types, strict=True))
-        grads = corr2d_backward(dy, x, w)
+        grads = corr2d_backward(dy, x, w, **path.options)
         assert grads.x.dtype == np.result_type(dy, w)
         assert grads.w.dtype == np.result_type(dy, x)
         assert grads.b.dtype == dy.dtype
-        for got, want in zip(grads, reference.gradients(*arrays), strict=True):
-            np.testing.assert_array_equal(got, want.astype(np.float32))
+        for name, got, want in zip("xwb", grads, expected, strict=True):
+            np.testing.assert_array_equal(got, want.astype(np.float32), f"d{name} {types}")
+
+
+def test_the_dtype_of_w_does_not_change_the_weight_gradient():
+    options = {"groups": 16}
+    for size in range(20, 60, 2):
+        case = Case((16, size, size), (16, 1, 3, 3))
+        dy, x, w = with_dy(case, np.float32, normal, **options)
+        dw = corr2d_backward(dy, x, w, **options).w
+        for dtype in ("float64", "complex128", "longdouble"):
+            check_bits(corr2d_backward(dy, x, w.astype(dtype), **options).w, dw)
 
 
 def test_complex_gradients_follow_pytorch():

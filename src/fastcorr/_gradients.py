@@ -478,7 +478,8 @@ class _WeightGradient:
             margins = margins_of(problem)
             self._zero = compute_bytes(self._problem, 0)
             self._compiled = GradWeight(self._problem, *margins)
-            if is_better(problem, self._compiled):
+            # Asked of the gradient: a real x and w may meet a complex dy.
+            if is_better(replace(problem, dtype=self.dtype), self._compiled):
                 self._compiled = DepthwiseGrad(self._problem, *margins)
             elif winograd_is_better(self._problem, dy_dtype, self._compiled):
                 self._compiled = GradWeightWinograd(self._problem, *margins, self._compiled)

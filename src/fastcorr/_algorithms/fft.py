@@ -18,6 +18,7 @@ are no longer than the image with its shorter overlap. fft_grid.py cuts the tile
 """
 
 import math
+from dataclasses import replace
 from itertools import product
 from typing import NamedTuple
 
@@ -482,6 +483,15 @@ class Fft:
         return total[: tile.rows, : tile.columns] >= (
             needed / unit * np.multiply.outer(*self._shares(call, tile)) + error
         )
+
+
+def run_image(problem, margins, arrays, image, workers):
+    """Compute one image, whose numbers are not for the other transforms."""
+    x, w, bias, y, fill = arrays
+    if x.ndim == 4:
+        x, y = x[image : image + 1], y[image : image + 1]
+    alone = replace(problem, N=1, x_shape=x.shape, y_shape=y.shape)
+    Fft(alone, *margins).run(x, w, bias, y, fill, workers)
 
 
 class _Memory(NamedTuple):

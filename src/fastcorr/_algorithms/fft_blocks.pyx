@@ -22,7 +22,6 @@ half of the frequencies, in strips of `lanes` of them.
 """
 
 import math
-from dataclasses import replace
 
 import numpy as np
 
@@ -249,101 +248,137 @@ cdef void rows_back(const job_t *job, const precision_t *of, const char *spectru
     of.kernel.fft_inverse(job.n, of.twiddles, strip)
 
 
-cdef void finish_tile(const void *job_, Py_ssize_t index, char *scratch) noexcept nogil:
-    """From the sum of products to outputs, and flags where they may be too inexact."""
-    cdef const job_t *job = <const job_t *> job_
-    cdef Py_ssize_t row = index // job.tile_columns + job.tile_row0
-    cdef Py_ssize_t column = index % job.tile_columns, across = window_columns(job)
-    cdef Py_ssize_t lo, hi, left, right, br, bc, rb, cb, at, i, r, c, half, lanes, size
-    cdef Py_ssize_t n, n_rows
-    cdef Py_ssize_t rows = min(job.size, job.oh - row * job.size)
-    cdef Py_ssize_t columns = min(job.size, job.ow - column * job.size)
-    cdef const precision_t *of = &job.single
-    cdef char *spectrum = of.y + index * of.bytes
-    cdef char *strip = scratch + job.at_strip
-    cdef char *square = scratch + job.at_square
-    cdef char *sums = scratch + job.at_sums
-    cdef char *part
-    cdef unsigned char *flags = <unsigned char *> (scratch + job.at_flags)
-    cdef char *y = (job.y.data + row * job.size * job.y.h + column * job.size * job.y.w)
-    cdef double norms = 0, largest = 0, error, needed, slack, levels, most, unit
+# The outputs of a tile; `index` is its number among those served together.
+ctypedef struct tile_t:
+    Py_ssize_t index, row, column       # of tiles
+    Py_ssize_t rows, columns            # of outputs
+    double norms                        # the sum of |x block| |w block|, 2-norms
+    Py_ssize_t n_terms
+    bint is_lost                        # has numbers too small to be squared
+
+
+cdef void locate_tile(const job_t *job, Py_ssize_t index, tile_t *t) noexcept nogil:
+    """The tile, and what is known of the windows and blocks that it sees."""
+    cdef Py_ssize_t lo, hi, left, right, br, bc, at, across = window_columns(job)
     cdef double energy, peak
-    cdef bint any = False, is_lost = False
-    blocks_of(row, job.block_rows, job.first_row, job.end_row, &lo, &hi)
-    blocks_of(column, job.block_columns, job.first_column, job.end_column, &left, &right)
+    t.index = index
+    t.row, t.column = index // job.tile_columns + job.tile_row0, index % job.tile_columns
+    t.rows = min(job.size, job.oh - t.row * job.size)
+    t.columns = min(job.size, job.ow - t.column * job.size)
+    t.norms, t.is_lost = 0, False
+    blocks_of(t.row, job.block_rows, job.first_row, job.end_row, &lo, &hi)
+    blocks_of(t.column, job.block_columns, job.first_column, job.end_column, &left, &right)
+    t.n_terms = (hi - lo) * (right - left)
     for br in range(lo, hi):
         for bc in range(left, right):
-            at = (row + br - job.first_row) * across + column + bc - job.first_column
+            at = (t.row + br - job.first_row) * across + t.column + bc - job.first_column
             energy, peak = job.x_energies[at], job.x_peaks[at]
-            norms += sqrt(energy) * sqrt(job.w_energies[br * job.block_columns + bc])
-            is_lost |= 0 < peak < job.smallest
-    n = (hi - lo) * (right - left)
-    if n == 0 or norms == 0 and not is_lost:
-        store_zeros(job, rows, columns, y)
-        return
-    # |x| * |w|, in units of the largest numbers
-    lanes = of.kernel.lanes
-    size = 2 * lanes
+            t.norms += sqrt(energy) * sqrt(job.w_energies[br * job.block_columns + bc])
+            t.is_lost |= 0 < peak < job.smallest
+
+
+cdef double magnitudes_back(const job_t *job, const tile_t *t, char *sums,
+                            char *scratch) noexcept nogil:
+    """Fill `sums` with |x| * |w|, in squares and in units of the largest numbers; the largest."""
+    cdef const precision_t *of = &job.single
+    cdef Py_ssize_t lanes = of.kernel.lanes, size = 2 * lanes, rb, cb, r, c, half, n_rows
+    cdef char *spectrum = of.y + t.index * of.bytes
+    cdef char *strip = scratch + job.at_strip
+    cdef char *part
+    cdef double largest = 0
     columns_back(job, of, spectrum)
-    for rb in range(ceil_div(rows, size)):
+    for rb in range(ceil_div(t.rows, size)):
         r = rb * size
         rows_back(job, of, spectrum, r, strip)
-        for cb in range(ceil_div(columns, lanes)):
+        for cb in range(ceil_div(t.columns, lanes)):
             c = cb * lanes
             part = sums + (r * job.size + c * size) * sizeof(float)
             of.kernel.fft_transpose(lanes, strip + c * size * sizeof(float), part, 0)
             for half in range(2):
-                n_rows = min(lanes, rows - r - half * lanes)
+                n_rows = min(lanes, t.rows - r - half * lanes)
                 if n_rows > 0:
                     largest = max(largest, of.kernel.fft_largest(
-                        n_rows, min(lanes, columns - c), part + half * lanes * sizeof(float)))
-    levels = job.levels + 2 * sqrt(<double> n)
-    unit = 1 / (job.x_scale * job.w_scale)
-    slack = job.norm_error * levels * norms * 2.0**-24
-    most = min(largest * unit + slack, norms)
-    error = job.typical_error * norms / job.n + job.peak_error * most
-    error *= sqrt(levels) * 2.0**-53
-    needed = error / (job.units * 2.0**-53)
-    # y
-    of = &job.double_
-    spectrum = of.y + index * of.bytes
-    lanes = of.kernel.lanes
-    size = 2 * lanes
+                        n_rows, min(lanes, t.columns - c), part + half * lanes * sizeof(float)))
+    return largest
+
+
+cdef bint store_outputs(const job_t *job, const tile_t *t, double least, char *y,
+                        unsigned char *flags, char *scratch) noexcept nogil:
+    """Store y; whether any is smaller than `least`, and flags for those."""
+    cdef const precision_t *of = &job.double_
+    cdef Py_ssize_t lanes = of.kernel.lanes, size = 2 * lanes, rb, cb, r, c, i, half, n_rows
+    cdef char *spectrum = of.y + t.index * of.bytes
+    cdef char *strip = scratch + job.at_strip
+    cdef char *square = scratch + job.at_square
+    cdef bint any = False
     columns_back(job, of, spectrum)
-    for rb in range(ceil_div(rows, size)):
+    for rb in range(ceil_div(t.rows, size)):
         r = rb * size
         rows_back(job, of, spectrum, r, strip)
-        for cb in range(ceil_div(columns, lanes)):
+        for cb in range(ceil_div(t.columns, lanes)):
             c = cb * lanes
             of.kernel.fft_transpose(lanes, strip + c * size * sizeof(double), square, 0)
             for half in range(2):
                 i = r + half * lanes
-                n_rows = min(lanes, rows - i)
+                n_rows = min(lanes, t.rows - i)
                 if n_rows > 0:
                     any |= of.kernel.fft_store(
-                        n_rows, min(lanes, columns - c), square + half * lanes * sizeof(double),
-                        job.bias, error + needed, y + i * job.y.h + c * job.y.w, FC_F64,
+                        n_rows, min(lanes, t.columns - c), square + half * lanes * sizeof(double),
+                        job.bias, least, y + i * job.y.h + c * job.y.w, FC_F64,
                         job.y.h, job.y.w, flags + i * job.size + c, job.size) != 0
-    if is_lost:
+    return any
+
+
+cdef bint confirm(const job_t *job, const tile_t *t, const char *sums, double needed,
+                  unsigned char *flags) noexcept nogil:
+    """Clear flags where |x| * |w| is as large as needed; whether any are left."""
+    cdef const precision_t *of = &job.single
+    cdef Py_ssize_t lanes = of.kernel.lanes, size = 2 * lanes, rb, cb, r, c, i, half, n_rows
+    cdef const char *part
+    cdef bint any = False
+    for rb in range(ceil_div(t.rows, size)):
+        for cb in range(ceil_div(t.columns, lanes)):
+            r, c = rb * size, cb * lanes
+            part = sums + (r * job.size + c * size) * sizeof(float)
+            for half in range(2):
+                i = r + half * lanes
+                n_rows = min(lanes, t.rows - i)
+                if n_rows > 0:
+                    any |= of.kernel.fft_confirm(
+                        n_rows, min(lanes, t.columns - c), part + half * lanes * sizeof(float),
+                        needed, flags + i * job.size + c, job.size) != 0
+    return any
+
+
+cdef void finish_tile(const void *job_, Py_ssize_t index, char *scratch) noexcept nogil:
+    """From the sum of products to outputs, and boxes around those that may be too inexact."""
+    cdef const job_t *job = <const job_t *> job_
+    cdef tile_t t
+    cdef char *sums = scratch + job.at_sums
+    cdef unsigned char *flags = <unsigned char *> (scratch + job.at_flags)
+    cdef double error, needed, slack, levels, most, unit
+    cdef char *y
+    cdef bint any
+    locate_tile(job, index, &t)
+    y = job.y.data + t.row * job.size * job.y.h + t.column * job.size * job.y.w
+    if t.n_terms == 0 or t.norms == 0 and not t.is_lost:
+        store_zeros(job, t.rows, t.columns, y)
+        return
+    levels = job.levels + 2 * sqrt(<double> t.n_terms)
+    unit = 1 / (job.x_scale * job.w_scale)
+    slack = job.norm_error * levels * t.norms * 2.0**-24
+    most = min(magnitudes_back(job, &t, sums, scratch) * unit + slack, t.norms)
+    error = job.typical_error * t.norms / job.n + job.peak_error * most
+    error *= sqrt(levels) * 2.0**-53
+    needed = error / (job.units * 2.0**-53)
+    any = store_outputs(job, &t, error + needed, y, flags, scratch)
+    if t.is_lost:
         memset(flags, 1, job.size * job.size)
     elif any:
-        of = &job.single
-        lanes = of.kernel.lanes
-        size, any = 2 * lanes, False
-        for rb in range(ceil_div(rows, size)):
-            for cb in range(ceil_div(columns, lanes)):
-                r, c = rb * size, cb * lanes
-                part = sums + (r * job.size + c * size) * sizeof(float)
-                for half in range(2):
-                    i = r + half * lanes
-                    n_rows = min(lanes, rows - i)
-                    if n_rows > 0:
-                        any |= of.kernel.fft_confirm(
-                            n_rows, min(lanes, columns - c), part + half * lanes * sizeof(float),
-                            (needed + slack) / unit, flags + i * job.size + c, job.size) != 0
-    if any or is_lost:
-        find_boxes(job, flags, rows, columns, row * job.size, column * job.size,
-                   job.boxes + (row * job.tile_columns + column) * MOST_BANDS * 4)
+        any = confirm(job, &t, sums, (needed + slack) / unit, flags)
+    if any or t.is_lost:
+        find_boxes(job, flags, t.rows, t.columns, t.row * job.size, t.column * job.size,
+                   job.boxes + (t.row * job.tile_columns + t.column) * MOST_BANDS * 4)
 
 
 cdef void find_boxes(const job_t *job, const unsigned char *flags, Py_ssize_t rows,
@@ -473,7 +508,7 @@ cdef class FftBlocks(Tiled):
         for n in range(problem.N):
             peaks = [max(peak_of(channel), abs(constant)) for channel in channels[n]]
             if not all(peak < LARGEST and not 0 < peak < SMALLEST for peak in peaks):  # NaN, too
-                self._leave(n, x, w, bias, y, fill, workers)
+                fft.run_image(problem, margins, call.arrays, n, workers)
                 continue
             for g in range(problem.groups):
                 job.x, job.y, job.w = image, outputs, weights
@@ -488,14 +523,6 @@ cdef class FftBlocks(Tiled):
                                  workers, cut.of_thread, 5e-5)
                     prepared = g
                 self._image(&job, cut, call, n, g)
-
-    def _leave(self, image, x, w, bias, y, fill, workers):
-        """An image with numbers that are not for these transforms."""
-        problem, here = self.problem, slice(image, image + 1)
-        if problem.N > 1 or x.ndim == 4:
-            x, y = x[here], y[here]
-        alone = replace(problem, N=1, x_shape=x.shape, y_shape=y.shape)
-        fft.Fft(alone, self.rows, self.columns).run(x, w, bias, y, fill, workers)
 
     cdef _image(self, job_t *job, Cut cut, call, image, group):
         """Compute a channel of an image."""

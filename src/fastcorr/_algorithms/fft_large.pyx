@@ -20,7 +20,6 @@ or too large or small to be squared, is left to `fft`.
 """
 
 import math
-from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -408,7 +407,7 @@ cdef class FftLarge(Tiled):
         ))
         for image in range(problem.N):
             if not all(self._tile(call, image, *place, workers) for place in places):
-                self._leave(image, x, w, bias, y, fill, workers)
+                fft.run_image(problem, (self.rows, self.columns), call.arrays, image, workers)
                 continue
             for axis, cut in ((1, rows), (2, columns)):
                 outputs = call.y[image]
@@ -416,14 +415,6 @@ cdef class FftLarge(Tiled):
                 if cut.size * cut.count < n:  # more outputs than one period
                     rest = (slice(None),) * axis + (slice(cut.size, None),)
                     outputs[rest] = np.take(outputs, np.arange(cut.size, n) % cut.size, axis)
-
-    def _leave(self, image, x, w, bias, y, fill, workers):
-        """An image with numbers that are not for these transforms."""
-        problem, here = self.problem, slice(image, image + 1)
-        if problem.N > 1 or x.ndim == 4:
-            x, y = x[here], y[here]
-        alone = replace(problem, N=1, x_shape=x.shape, y_shape=y.shape)
-        fft.Fft(alone, self.rows, self.columns).run(x, w, bias, y, fill, workers)
 
     def _tables(self, call, row_tile, column_tile):
         """The lines of x and of w along both axes."""

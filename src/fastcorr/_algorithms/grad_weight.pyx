@@ -42,12 +42,12 @@ from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
 from fastcorr._algorithms.window cimport axis_of, ceil_div
 from fastcorr._kernels.dispatch cimport kernels
 from fastcorr._kernels.kernels cimport (
-    FC_GEMM_MAX_VECTORS, FC_TAPS_MAX_HEIGHT, FC_TAPS_MAX_WIDTH, fc_kernels_t, fc_run_t,
+    FC_GEMM_MAX_VECTORS, FC_TAPS_MAX_WIDTH, fc_kernels_t, fc_run_t,
 )
 
 from fastcorr._algorithms.grad_weight_cuts import (
     CYCLES_PER_SECOND, CYCLES_PER_SUM, CYCLES_PER_THREAD, MAX_ITEM_CYCLES, WINDOW_BYTES,
-    Sums, area, best_parts, best_shape, n_chunks_of,
+    Sums, area, best_parts, best_shape, n_chunks_of, runs_of, stacks_of,
 )
 from fastcorr._kernels.dispatch import (
     active_isa, compute_dtype, element_code, is_kernel_dtype,
@@ -445,7 +445,7 @@ cdef class GradWeight(Tiled):
                              and job.way == CHANNELS and job.dw_type == job.compute_type)
         if job.n_chunks > 1 or job.n_rounds > 1 and not job.sums_in_place:
             cut.shared_bytes = job.n_chunks * job.chunk_size * item
-        self._tables(cut, layout_y, layout_x, lanes, item)
+        self._tables(cut, sums, layout_y, layout_x, lanes, item)
 
         images = job.tile_images
         job.at_row_bytes, at = at, at + whole_lines(
@@ -479,7 +479,7 @@ cdef class GradWeight(Tiled):
         cut.kernel_name = f"fc_{kernel.name.decode()}_{operation}_{active_isa()}"
         return cut
 
-    def _tables(self, Cut cut, layout_y, layout_x, Py_ssize_t lanes, Py_ssize_t item):
+    def _tables(self, Cut cut, sums, layout_y, layout_x, Py_ssize_t lanes, Py_ssize_t item):
         """The window and the tables that describe it."""
         cdef job_t *job = &cut.job
         cdef Py_ssize_t nr = job.nv * lanes
@@ -508,7 +508,7 @@ cdef class GradWeight(Tiled):
         dy_places = np.arange(job.m, dtype=np.intp) * job.dy_pitch
         runs = first_run = panel_offset = stacks = np.empty(0, np.intp)
         if job.way == COLUMNS:
-            blocks = self._runs(cut, nr, tap_row, tap_column)
+            blocks = runs_of(sums, nr, job.channel_size, tap_row, tap_column)
             runs = np.array([run for block in blocks for run in block], np.intp)
             job.pack = (job.kernel.pack_short if runs[:, 2].max() <= lanes // 2
                         else job.kernel.pack)
@@ -531,22 +531,6 @@ cdef class GradWeight(Tiled):
         job.first_run = <const Py_ssize_t *> PyArray_DATA(<ndarray> first_run)
         job.panel_offset = <const Py_ssize_t *> PyArray_DATA(<ndarray> panel_offset)
         job.stacks = <const Py_ssize_t *> PyArray_DATA(<ndarray> stacks)
-
-    def _runs(self, Cut cut, nr, tap_row, tap_column):
-        """[(first lane, place in the window, length)] of every block of NR columns (c, ky, kx)."""
-        cdef job_t *job = &cut.job
-        breaks = [0, *(np.flatnonzero(np.diff(tap_column) != 1) + 1), job.kw]
-        blocks = [[] for _ in range(job.n_column_blocks)]
-        for c in range(job.channels):
-            for ky in range(job.kh):
-                for kx, end in zip(breaks[:-1], breaks[1:], strict=True):
-                    while kx < end:
-                        column = (c * job.kh + ky) * job.kw + kx
-                        n = min(end - kx, nr - column % nr)
-                        place = c * job.channel_size + tap_row[ky] + tap_column[kx]
-                        blocks[column // nr].append((column % nr, place, n))
-                        kx += n
-        return blocks
 
     def run(self, ndarray dy, ndarray x, ndarray dw, fill, int workers):
         """Compute dw, a C-contiguous array of the problem's w_shape and dtype.
@@ -594,22 +578,6 @@ cdef class GradWeight(Tiled):
                          job.chunk_size // (job.groups * job.n_blocks) * job.n_chunks
                          * CYCLES_PER_SUM / CYCLES_PER_SECOND)
         return 0
-
-
-def stacks_of(layout_y):
-    """[(first ky, step, count)]: taps that see rows of x above each other, for one fc_taps."""
-    stacks, left = [], list(range(len(layout_y.plane)))
-    while left:
-        stack = [left[0]]
-        for ky in left[1:]:
-            if (layout_y.plane[ky] == layout_y.plane[left[0]]
-                    and layout_y.offset[ky] == layout_y.offset[left[0]] + len(stack)
-                    and len(stack) < FC_TAPS_MAX_HEIGHT
-                    and (len(stack) < 2 or ky - stack[-1] == stack[1] - stack[0])):
-                stack.append(ky)
-        left = [ky for ky in left if ky not in stack]
-        stacks.append((stack[0], stack[1] - stack[0] if len(stack) > 1 else 1, len(stack)))
-    return stacks
 
 
 cdef inline bint collide(Py_ssize_t step) noexcept nogil:

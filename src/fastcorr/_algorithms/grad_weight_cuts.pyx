@@ -3,7 +3,8 @@
 
 Of plain numbers, for grad_weight.pyx, which explains the three ways. The shape and the chunks of a
 sum follow from the problem and the instruction set alone; the parts that `best_parts` cuts the rest
-into follow the number of threads and do not change a bit of the result.
+into follow the number of threads and do not change a bit of the result. `runs_of` and `stacks_of`
+are the taps as COLUMNS and TAPS take them.
 """
 
 from functools import lru_cache
@@ -242,3 +243,36 @@ def best_parts(sums, shape, n_tiles, n_chunks, n_column_blocks, dy_pitch, block_
                 if best is None or cycles * waves < best[0]:
                     best = cycles * waves, Parts(cycles, n_items, *parts)
     return best[1]
+
+
+def runs_of(sums, nr, channel_size, tap_row, tap_column):
+    """[(first lane, place in the window, length)] of every block of NR columns (c, ky, kx)."""
+    breaks = [0, *(kx for kx in range(1, sums.kw) if tap_column[kx] != tap_column[kx - 1] + 1),
+              sums.kw]
+    blocks = [[] for _ in range(ceil_div(sums.channels * sums.kh * sums.kw, nr))]
+    for c in range(sums.channels):
+        for ky in range(sums.kh):
+            for kx, end in zip(breaks[:-1], breaks[1:], strict=True):
+                while kx < end:
+                    column = (c * sums.kh + ky) * sums.kw + kx
+                    n = min(end - kx, nr - column % nr)
+                    place = c * channel_size + tap_row[ky] + tap_column[kx]
+                    blocks[column // nr].append((column % nr, place, n))
+                    kx += n
+    return blocks
+
+
+def stacks_of(layout_y):
+    """[(first ky, step, count)]: taps that see rows of x above each other, for one fc_taps."""
+    stacks, left = [], list(range(len(layout_y.plane)))
+    while left:
+        stack = [left[0]]
+        for ky in left[1:]:
+            if (layout_y.plane[ky] == layout_y.plane[left[0]]
+                    and layout_y.offset[ky] == layout_y.offset[left[0]] + len(stack)
+                    and len(stack) < FC_TAPS_MAX_HEIGHT
+                    and (len(stack) < 2 or ky - stack[-1] == stack[1] - stack[0])):
+                stack.append(ky)
+        left = [ky for ky in left if ky not in stack]
+        stacks.append((stack[0], stack[1] - stack[0] if len(stack) > 1 else 1, len(stack)))
+    return stacks

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What Winograd's algorithm computes with: its job, and where tiles lie in panels and in images.
+
+Tiles have one flat index over images, rows and columns. A panel is NR of them in a row; those in it
+that lie side by side in one image are a run: one window of x.
+"""
+
+from fastcorr._algorithms.operands cimport image_t
+from fastcorr._algorithms.window cimport axis_t, interior, positions
+from fastcorr._kernels.kernels cimport (
+    fc_kernels_t, fc_window_t, fc_winograd_bounds_t, fc_winograd_row_t,
+)
+
+
+ctypedef struct job_t:
+    const fc_kernels_t *kernel
+    image_t x
+    image_t y
+    const char *w                   # [groups * rows][channels][3][3], compute type, contiguous
+    const char *w_end
+    const char *bias                # [groups * rows], compute type, or NULL
+    char fill[16]
+    int x_type, y_type
+    bint x_as_computed              # the input transform reads x itself
+    # the problem
+    Py_ssize_t groups, rows, channels, oh, ow
+    axis_t down, across
+    # tiles of m x m outputs; points of the transform
+    int m, a, n_points
+    Py_ssize_t tiles_across, tiles_per_image, n_tiles
+    Py_ssize_t n_chunks, chunk      # chunks of channels of a sum
+    const char *scale               # [groups][channels]: of x, for the guard
+    const fc_winograd_bounds_t *bounds  # [groups]
+    # while w is measured: [groups][channels][9] and [groups * rows]
+    const char *inverse
+    fc_winograd_row_t *measured
+    double least_weight
+    # blocks
+    int nv
+    Py_ssize_t panels, n_blocks, set_blocks, tile_blocks, n_block_ranges, n_tile_blocks
+    const Py_ssize_t *offset        # [nv][chunk]: k * nv * lanes
+    # for tiles by the definition, [chunk * 9]: where tap k lies in their window, and k * pixels
+    const Py_ssize_t *tap_offset
+    const Py_ssize_t *pixel_offset
+    Py_ssize_t redone_pitch, pixels
+    # transformed weights [point][groups * rows][lda], or NULL: made per block of rows
+    char *u
+    Py_ssize_t lda, u_step, local_step
+    # scratch, in bytes from its start
+    Py_ssize_t at_row_bytes, at_column_bytes, at_sums, at_window, at_v, v_step, v_panel, at_u
+    Py_ssize_t at_products, products_step, at_out, at_spoiled, at_pixels, at_acc
+    Py_ssize_t pitch
+
+
+ctypedef struct task_t:
+    Py_ssize_t group, block0, block1, tile0, n_tiles, n_panels
+
+
+ctypedef struct run_t:              # tiles side by side in one image, within a panel
+    Py_ssize_t image, row, column, n, lane
+
+
+cdef inline Py_ssize_t block_start(const job_t *job, Py_ssize_t block) noexcept nogil:
+    return job.rows * block // job.n_blocks
+
+
+cdef inline Py_ssize_t chunk_start(const job_t *job, Py_ssize_t chunk) noexcept nogil:
+    return job.channels * chunk // job.n_chunks
+
+
+cdef inline Py_ssize_t panel_tiles(const job_t *job, const task_t *t,
+                                   Py_ssize_t panel) noexcept nogil:
+    cdef Py_ssize_t nr = job.nv * job.kernel.lanes
+    return min(nr, t.n_tiles - panel * nr)
+
+
+cdef inline void next_run(const job_t *job, Py_ssize_t first, Py_ssize_t lane, Py_ssize_t n,
+                          run_t *run) noexcept nogil:
+    """The run from that lane of a panel of n tiles on; `first` is the number of its first tile."""
+    cdef Py_ssize_t tile = first + lane, place = tile % job.tiles_per_image
+    run.image = tile // job.tiles_per_image
+    run.row = place // job.tiles_across
+    run.column = place % job.tiles_across
+    run.n = min(job.tiles_across - run.column, n - lane)
+    run.lane = lane
+
+
+cdef inline void window_of(const job_t *job, Py_ssize_t row, Py_ssize_t column,
+                           Py_ssize_t n_columns, fc_window_t *win,
+                           char *scratch) noexcept nogil:
+    """The inputs of tiles side by side, as they lie in x."""
+    cdef Py_ssize_t *row_bytes = <Py_ssize_t *> (scratch + job.at_row_bytes)
+    cdef Py_ssize_t *column_bytes = <Py_ssize_t *> (scratch + job.at_column_bytes)
+    positions(&job.down, row * job.m, job.a, job.x.h, row_bytes)
+    positions(&job.across, column * job.m, n_columns, job.x.w, column_bytes)
+    interior(&job.across, column * job.m, n_columns, &win.lo, &win.hi)
+    win.row_bytes, win.column_bytes = row_bytes, column_bytes
+    win.n_rows, win.n_columns, win.step_bytes = job.a, n_columns, job.x.w
+
+
+cdef inline const char *channel_of(const job_t *job, Py_ssize_t image, Py_ssize_t group,
+                                   Py_ssize_t c) noexcept nogil:
+    return job.x.data + image * job.x.n + (group * job.channels + c) * job.x.c
