@@ -27,7 +27,7 @@ def strings(text):
 
 
 def flags_of(isa):
-    """Return the compiler flags of an instruction set and its compute types, read from meson.build."""
+    """Return the compiler flags of an instruction set, and all compute types, from meson.build."""
     text = (KERNELS / "meson.build").read_text()
     rows = dict(re.findall(r"\['(\w+)', \[([^\]]*)\]\]", text))
     if isa not in rows:
