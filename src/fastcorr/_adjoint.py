@@ -76,7 +76,8 @@ class Adjoint:
         problem = self.problem
         check_result(out, problem.x_shape, self.dtype)
         dx = place(out, problem.x_shape, self.dtype, dy, w)
-        self.run(image_of_y(problem, dy), four(w), bias, nchw(dx, problem.channels_last), workers)
+        is_last = problem.channels_last
+        self.run(nchw(dy, is_last), four(w), bias, nchw(dx, is_last), workers)
         return placed(dx, out)
 
     def run(self, dy, w, bias, dx, workers):
@@ -493,8 +494,3 @@ def _phases(positions, n, n_taps, stride, dilation):
 
 def _size(problem):
     return problem.H, problem.W
-
-
-def image_of_y(problem, dy):
-    """Return a view (N, F, OH, OW) of an array of the shape of y."""
-    return nchw(dy, problem.channels_last and len(problem.w_shape) == 4)

@@ -17,7 +17,7 @@ from typing import NamedTuple, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastcorr._adjoint import Adjoint, image_of_y
+from fastcorr._adjoint import Adjoint
 from fastcorr._adjoint_problem import (
     as_floats,
     as_input_shape,
@@ -423,7 +423,7 @@ class _Gradients:
         check_result(out, problem.w_shape, dtype)
         dw = place(out, problem.w_shape, dtype, dy, x)
         self._weight.run(
-            image_of_y(problem, dy),
+            nchw(dy, problem.channels_last),
             nchw(x, problem.channels_last),
             four(dw),
             padding_value,
@@ -438,7 +438,7 @@ class _Gradients:
             db = np.zeros(problem.F, dy.dtype)
         else:
             dtype = np.dtype(np.float32) if dy.dtype == np.float16 else dy.dtype
-            images = image_of_y(problem, dy)
+            images = nchw(dy, problem.channels_last)
             rows = min(max(BIAS_BLOCK // (problem.F * problem.OW), 1), problem.OH)
             n_images = max(BIAS_BLOCK // (problem.F * problem.OW * rows), 1)
             blocks = (  # NumPy adds neighbours in pairs, but others one by one
