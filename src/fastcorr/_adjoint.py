@@ -134,7 +134,8 @@ class Adjoint:
             for strip, region in zip(self._strips, self._regions(n_images), strict=True):
                 values = np.empty((n_images, problem.C, *strip.size), self._wide or self.dtype)
                 region.run(dy[images], w, None, values, workers)
-                strip.add(values, dx[images])
+                with np.errstate(all="ignore"):
+                    strip.add(values, dx[images])
 
     def _regions(self, n_images):
         """The regions of the strips; there are two numbers of images at most."""
