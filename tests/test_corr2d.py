@@ -6,6 +6,7 @@ in memory is test_layouts.py, their dtypes test_dtypes.py, block edges test_tile
 """
 
 import itertools
+import sys
 
 import numpy as np
 import pytest
@@ -112,6 +113,20 @@ def test_stride_with_dilation_with_padding(path, stride, dilation):
     x, w = whole_arrays(path, np.float32)
     for padding in PADDINGS:
         check_exact(x, w, stride=stride, dilation=dilation, padding=padding, **path.options)
+
+
+@pytest.mark.parametrize("path", PATHS, ids=str)
+def test_a_stride_has_no_limit(path):
+    """One that leaves a single output of an axis is as good as any such."""
+    for dtype in ("float32", "float64", "int32"):
+        x, w = whole_arrays(path, dtype)
+        for mode in ("constant", "reflect"):
+            options = {"padding": 3, "padding_mode": mode, **path.options}
+            for stride in itertools.product((2, sys.maxsize - 1, sys.maxsize), repeat=2):
+                usual = tuple(min(s, 100) for s in stride)
+                expected = fastcorr.corr2d(x, w, stride=usual, **options)
+                y = fastcorr.corr2d(x, w, stride=stride, **options)
+                np.testing.assert_array_equal(y, expected)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -40,6 +40,9 @@ OPTIONS = [
     Case((40, 50), (7, 5), {"padding": "same", "dilation": (2, 6), "stride": (4, 3)}),
     Case((2, 6, 19, 23), (8, 3, 7, 5), {"groups": 2, "padding": 3}),
     Case((2, 19, 23, 6), (8, 3, 7, 5), {"groups": 2, "padding": 3, "channel_axis": -1}),
+    # the channels of x come last, and y has none
+    Case((19, 23, 3), (3, 7, 5), {"padding": 3, "channel_axis": -1}),
+    Case((40, 41, 1), (1, 30, 31), {"padding": "full", "channel_axis": -1}),
     Case((5, 1, 300), (2, 5, 1, 200)),
     Case((300, 1), (200, 1), {"padding": "same"}),
     Case((1, 1), (1, 1)),

@@ -76,7 +76,8 @@ class Adjoint:
         problem = self.problem
         check_result(out, problem.x_shape, self.dtype)
         dx = place(out, problem.x_shape, self.dtype, dy, w)
-        self.run(image_of_y(problem, dy), four(w), bias, nchw(dx, problem.channels_last), workers)
+        is_last = problem.channels_last
+        self.run(nchw(dy, is_last), four(w), bias, nchw(dx, is_last), workers)
         return placed(dx, out)
 
     def run(self, dy, w, bias, dx, workers):
@@ -133,7 +134,8 @@ class Adjoint:
             for strip, region in zip(self._strips, self._regions(n_images), strict=True):
                 values = np.empty((n_images, problem.C, *strip.size), self._wide or self.dtype)
                 region.run(dy[images], w, None, values, workers)
-                strip.add(values, dx[images])
+                with np.errstate(all="ignore"):
+                    strip.add(values, dx[images])
 
     def _regions(self, n_images):
         """The regions of the strips; there are two numbers of images at most."""
@@ -493,8 +495,3 @@ def _phases(positions, n, n_taps, stride, dilation):
 
 def _size(problem):
     return problem.H, problem.W
-
-
-def image_of_y(problem, dy):
-    """Return a view (N, F, OH, OW) of an array of the shape of y."""
-    return nchw(dy, problem.channels_last and len(problem.w_shape) == 4)

@@ -17,7 +17,7 @@ from typing import NamedTuple, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastcorr._adjoint import Adjoint, image_of_y
+from fastcorr._adjoint import Adjoint
 from fastcorr._adjoint_problem import (
     as_floats,
     as_input_shape,
@@ -423,7 +423,7 @@ class _Gradients:
         check_result(out, problem.w_shape, dtype)
         dw = place(out, problem.w_shape, dtype, dy, x)
         self._weight.run(
-            image_of_y(problem, dy),
+            nchw(dy, problem.channels_last),
             nchw(x, problem.channels_last),
             four(dw),
             padding_value,
@@ -432,27 +432,27 @@ class _Gradients:
         return placed(dw, out)
 
     def bias(self, dy):
+        with np.errstate(all="ignore"):
+            db = self._sum(dy) if dy.size else np.zeros(self.problem.F, dy.dtype)
+        return db if len(self.problem.w_shape) == 4 else db.reshape(())
+
+    def _sum(self, dy):
         """Sum dy over images and pixels: those of a block in pairs, then the blocks in pairs."""
         problem = self.problem
-        if dy.size == 0:
-            db = np.zeros(problem.F, dy.dtype)
-        else:
-            dtype = np.dtype(np.float32) if dy.dtype == np.float16 else dy.dtype
-            images = image_of_y(problem, dy)
-            rows = min(max(BIAS_BLOCK // (problem.F * problem.OW), 1), problem.OH)
-            n_images = max(BIAS_BLOCK // (problem.F * problem.OW * rows), 1)
-            blocks = (  # NumPy adds neighbours in pairs, but others one by one
-                np.ascontiguousarray(images[n : n + n_images, :, row : row + rows])
-                for n in range(0, problem.N, n_images) for row in range(0, problem.OH, rows)
-            )  # fmt: skip
-            sums = [
-                block.reshape(len(block), problem.F, -1).sum(axis=2, dtype=dtype)
-                for block in blocks
-            ]
-            sums = sums[0] if len(sums) == 1 else np.concatenate(sums)
-            db = sums[0] if len(sums) == 1 else np.ascontiguousarray(sums.T).sum(axis=1)
-            db = db.astype(dy.dtype, copy=False)
-        return db if len(problem.w_shape) == 4 else db.reshape(())
+        dtype = np.dtype(np.float32) if dy.dtype == np.float16 else dy.dtype
+        images = nchw(dy, problem.channels_last)
+        rows = min(max(BIAS_BLOCK // (problem.F * problem.OW), 1), problem.OH)
+        n_images = max(BIAS_BLOCK // (problem.F * problem.OW * rows), 1)
+        blocks = (  # NumPy adds neighbours in pairs, but others one by one
+            np.ascontiguousarray(images[n : n + n_images, :, row : row + rows])
+            for n in range(0, problem.N, n_images) for row in range(0, problem.OH, rows)
+        )  # fmt: skip
+        sums = [
+            block.reshape(len(block), problem.F, -1).sum(axis=2, dtype=dtype) for block in blocks
+        ]
+        sums = sums[0] if len(sums) == 1 else np.concatenate(sums)
+        db = sums[0] if len(sums) == 1 else np.ascontiguousarray(sums.T).sum(axis=1)
+        return db.astype(dy.dtype, copy=False)
 
 
 class _WeightGradient:

@@ -16,8 +16,8 @@ _CHANNELS_FIRST = {3: (2, 0, 1), 4: (0, 3, 1, 2)}  # np.moveaxis takes 4 us
 
 
 def nchw(a, channels_last):
-    """Return a view (N, C, H, W) of x or y."""
-    return four(a.transpose(_CHANNELS_FIRST[a.ndim]) if channels_last else a)
+    """Return a view (N, C, H, W) of x or y; one of two axes has no channels."""
+    return four(a.transpose(_CHANNELS_FIRST[a.ndim]) if channels_last and a.ndim > 2 else a)
 
 
 def place(out, shape, dtype, *inputs):
