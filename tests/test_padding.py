@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 
+import fastcorr
 from fastcorr._padding import PADDING_MODES, margins
 
 
@@ -65,3 +66,15 @@ def test_padding_much_wider_than_the_samples(mode):
     assert sources.min() == (-1 if mode == "constant" else 0)
     assert sources.max() == 2
     assert sources[100_000:100_003].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("mode", PADDING_MODES)
+def test_padding_that_no_table_could_hold(mode):
+    x, w, out = np.ones((4, 5)), np.ones((3, 3)), np.full((4, 5), 7.0)
+    options = {"dilation": 2**33, "padding": "same", "padding_mode": mode}
+    if mode == "constant":
+        assert np.array_equal(fastcorr.corr2d(x, w, **options), x)
+        return
+    with pytest.raises(MemoryError, match=rf"padding = \(8589934592, .*padding_mode='{mode}'"):
+        fastcorr.corr2d(x, w, out=out, **options)
+    assert (out == 7).all()

@@ -45,6 +45,10 @@ PADDING_MODES = {
 }
 
 
+# On a side of an axis: their indices take a GiB, which a system may grant and not have.
+MOST_POSITIONS = 2**27
+
+
 def margins(mode, n, before, after):
     """Return the source indices of the padded positions before and after an axis of `n` samples.
 
@@ -57,16 +61,26 @@ def margins(mode, n, before, after):
     n : int
         Number of samples; 0 only where `mode` is ``'constant'`` or nothing is padded.
     before, after : int
-        Number of padded positions, of any size, also larger than `n`.
+        Number of padded positions, also larger than `n`.
 
     Returns
     -------
     two read-only ndarrays of intp, shapes (before,) and (after,), or two None
         Each entry is in ``[0, n)``; None where all positions are the constant.
+
+    Raises
+    ------
+    MemoryError
+        If there are more than `MOST_POSITIONS` on a side.
     """
     source_of = PADDING_MODES[mode]
     if source_of is None:
         return None, None
+    if max(before, after) > MOST_POSITIONS:
+        raise MemoryError(
+            f"padding = {(before, after)} with padding_mode={mode!r}: "
+            f"expected at most {MOST_POSITIONS} positions on a side"
+        )
     sources = tuple(
         source_of(np.arange(first, first + count, dtype=np.intp), n)
         for first, count in ((-before, before), (n, after))
