@@ -129,6 +129,15 @@ def test_a_stride_has_no_limit(path):
                 np.testing.assert_array_equal(y, expected)
 
 
+def test_a_dilation_of_one_tap_has_no_limit():
+    for path in PATHS:
+        x, w = whole_arrays(path, np.float32)
+        row = w[..., :1, :]
+        expected = fastcorr.corr2d(x, row, dilation=(1, 2), padding=2, **path.options)
+        y = fastcorr.corr2d(x, row, dilation=(sys.maxsize, 2), padding=2, **path.options)
+        np.testing.assert_array_equal(y, expected)
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 18])
 @pytest.mark.parametrize("path", PATHS, ids=str)

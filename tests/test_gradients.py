@@ -5,6 +5,7 @@ Whole numbers wherever a comparison can be an equality; accuracy in units of u (
 """
 
 import itertools
+import sys
 import tracemalloc
 import warnings
 
@@ -128,6 +129,19 @@ def test_dtypes_are_promoted_for_each_gradient(path):
         assert grads.b.dtype == dy.dtype
         for name, got, want in zip("xwb", grads, expected, strict=True):
             np.testing.assert_array_equal(got, want.astype(np.float32), f"d{name} {types}")
+
+
+@by_path
+def test_a_stride_has_no_limit(path):
+    for mode in ("constant", "reflect"):
+        options = {"padding": 2, "padding_mode": mode, **path.options}
+        for stride in itertools.product((2, sys.maxsize - 1, sys.maxsize), repeat=2):
+            usual = tuple(min(s, 100) for s in stride)
+            arrays = with_dy(path, np.float32, stride=usual, **options)
+            expected = corr2d_backward(*arrays, stride=usual, **options)
+            grads = corr2d_backward(*arrays, stride=stride, **options)
+            for got, want in zip(grads, expected, strict=True):
+                np.testing.assert_array_equal(got, want)
 
 
 def test_the_dtype_of_w_does_not_change_the_weight_gradient():

@@ -2,6 +2,7 @@
 """corr2d_transpose is the adjoint of corr2d; whole numbers, so equality is the test."""
 
 import itertools
+import sys
 import warnings
 
 import numpy as np
@@ -47,6 +48,16 @@ def operands(dtype, groups=1, kernel=(3, 2), seed=0):
         whole_numbers((4, 3, *kernel), dtype, rng),
         whole_numbers(3 * groups, dtype, rng),
     )
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_one_pixel_has_no_limit_of_stride(groups):
+    x, w, bias = operands(np.float32, groups)
+    x = x[:, :, :1, :1]
+    for stride, extra in itertools.product((100, sys.maxsize), (0, 3)):
+        y = corr2d_transpose(x, w, bias, stride=stride, output_padding=extra, groups=groups)
+        expected = definition(x, w, bias, output_padding=extra, groups=groups)
+        np.testing.assert_array_equal(y, expected)
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3, (2, 5), (4, 1)], ids=str)

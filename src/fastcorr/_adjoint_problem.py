@@ -7,8 +7,15 @@ the operator checks itself is checked by `_problem.normalise`, with the same tex
 
 import numpy as np
 
-from fastcorr._problem import Problem, _as_array, _channel_axis, _native, _nchw
-from fastcorr._shapes import _are_ints, as_padding, as_pair, integer, shown
+from fastcorr._problem import (
+    Problem,
+    _as_array,
+    _channel_axis,
+    _native,
+    _nchw,
+    without_excess,
+)
+from fastcorr._shapes import _are_ints, as_padding, as_pair, check_padding, integer, shown
 
 _FLOATS = frozenset(map(np.dtype, np.typecodes["AllFloat"]))
 
@@ -186,6 +193,7 @@ def normalise_transpose(
     for axis, n, k, s, d, pads, e in zip(
         "HW", (H, W), (KH, KW), stride, dilation, padding, output_padding, strict=True
     ):
+        check_padding(axis, n, pads)
         size = (n - 1) * s - sum(pads) + d * (k - 1) + e + 1
         if size < 1:
             raise ValueError(
@@ -195,6 +203,7 @@ def normalise_transpose(
             )
         sizes.append(size)
     y_shape = (*sizes, F) if channels_last else (F, *sizes)
+    stride, dilation = without_excess(sizes, (KH, KW), stride, padding, dilation)
     x_dtype, w_dtype = _native(x_dtype), _native(w_dtype)
     dtypes = [x_dtype, w_dtype] if bias_dtype is None else [x_dtype, w_dtype, bias_dtype]
     return Problem(

@@ -239,6 +239,7 @@ def normalise(
     else:
         y_shape = (OH, OW, F) if channels_last else (F, OH, OW)
         y_shape = x_shape[:-3] + y_shape
+    stride, dilation = without_excess(size, kernel, stride, padding, dilation)
     x_dtype, w_dtype = _native(x_dtype), _native(w_dtype)
     dtypes = [x_dtype, w_dtype] if bias_dtype is None else [x_dtype, w_dtype, bias_dtype]
     return Problem(
@@ -249,6 +250,14 @@ def normalise(
         dtype=_native(np.result_type(*dtypes)),
         bias_shape=bias_shape, method=method,
     )  # fmt: skip
+
+
+def without_excess(size, kernel, stride, padding, dilation):
+    """Return stride and dilation, smaller where that changes nothing, so that their bytes fit."""
+    stride = tuple(
+        min(s, max(n + sum(pads), 1)) for n, s, pads in zip(size, stride, padding, strict=True)
+    )
+    return stride, tuple(d if k > 1 else 1 for k, d in zip(kernel, dilation, strict=True))
 
 
 def _check_sizes(w_shape):

@@ -18,6 +18,9 @@ import numpy as np
 
 from fastcorr._typing import Padding, Pair
 
+# Of an axis, in samples: places in a padded image are counted in bytes, too.
+MOST_PADDING = 2**40
+
 
 def shown(value):
     """Return `value` as the error texts show it: its repr on one line, cut where it is long."""
@@ -158,6 +161,15 @@ def needs_size(padding):
     return isinstance(padding, str) and _NAMED_PADDING[padding] in (_same, _same_lower)
 
 
+def check_padding(axis, n, pads):
+    """Raise ValueError if an axis of n samples is padded beyond what can be counted."""
+    if sum(pads) > MOST_PADDING:
+        raise ValueError(
+            f"padding = {pads} makes {axis} = {n} too large: "
+            f"expected a sum of at most {MOST_PADDING}"
+        )
+
+
 def output_size(size, kernel, stride, padding, dilation, kernel_name):
     """Return (OH, OW) for a resolved `padding`; ValueError where the kernel does not fit.
 
@@ -168,11 +180,7 @@ def output_size(size, kernel, stride, padding, dilation, kernel_name):
         "HW", size, kernel, stride, padding, dilation, strict=True
     ):
         span, padded = (k - 1) * d + 1, before + n + after
-        if padded > sys.maxsize:
-            raise ValueError(
-                f"padding = ({before}, {after}) makes {axis} = {n} too large: "
-                f"expected a padded size of at most {sys.maxsize}"
-            )
+        check_padding(axis, n, (before, after))
         count = (padded - span) // s + 1
         if count < min(n, 1):
             raise ValueError(
