@@ -26,8 +26,8 @@ def strings(text):
     return re.findall(r"'([^']*)'", text)
 
 
-def flags_of(isa):
-    """Return the compiler flags of an instruction set, and all compute types, from meson.build."""
+def from_meson(isa):
+    """Return the compiler flags of an instruction set, and all compute types."""
     text = (KERNELS / "meson.build").read_text()
     rows = dict(re.findall(r"\['(\w+)', \[([^\]]*)\]\]", text))
     if isa not in rows:
@@ -49,7 +49,7 @@ def main():
     source = KERNELS / f"isa_{options.isa}.c"
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder, "test_kernels")
-        flags, computes = flags_of(options.isa)
+        flags, computes = from_meson(options.isa)
         objects = [Path(folder, f"{compute}.o") for compute in computes]
         for compute, kernels in zip(computes, objects, strict=True):
             define = f"-DFC_COMPUTES_{compute.upper()}"

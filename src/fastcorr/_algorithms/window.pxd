@@ -41,7 +41,7 @@ cdef inline Py_ssize_t source_of(const axis_t *axis, Py_ssize_t position) noexce
 
 
 cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
-    return a // b + (a % b > 0)  # a + b may be too large: strides have no limit
+    return (a + b - 1) // b
 
 
 cdef inline void positions(const axis_t *axis, Py_ssize_t start, Py_ssize_t count,
