@@ -18,18 +18,24 @@ from fastcorr._algorithms import winograd_guard
 
 pytestmark = pytest.mark.kernels
 
-# One less, at, and one more than: tiles of 4 and vectors of 2 to 16 of them across; blocks of rows;
-# chunks of 32, of 64 and of 128 channels.
+# One less, at, and one more than: tiles of 4 and vectors of 2 to 16 of them across; blocks of rows and
+# of filters; chunks of 32, of 64 and of 128 channels. Images of up to 48 tiles have vectors along filters.
 EDGES = [
     *(Case((32, h, w), (5, 32, 3, 3), {"padding": 1}) for h, w in [
         (1, 1), (1, 40), (40, 1), (2, 3), (4, 4), (5, 7), (8, 8), (8, 9), (9, 8), (13, 12),
-        (12, 31), (6, 32), (3, 33), (5, 63), (5, 64), (4, 65), (7, 130),
+        (12, 31), (6, 32), (3, 33), (5, 63), (5, 64), (4, 65), (7, 130), (24, 32), (28, 25), (16, 61),
+        (9, 127), (8, 129),
     ]),
     *(Case((2, c, 9, 14), (f, c, 3, 3)) for c, f in [
         (33, 1), (63, 2), (64, 6), (65, 12), (96, 13), (127, 14), (129, 15), (255, 28), (257, 29),
+        (32, 7), (32, 8), (33, 9), (32, 16), (33, 17), (32, 31), (33, 32), (32, 33), (64, 49),
+    ]),
+    *(Case((c, 27, 30), (f, c, 3, 3)) for c, f in [
+        (33, 1), (63, 2), (64, 6), (65, 12), (96, 13), (127, 14), (129, 15), (255, 28),
     ]),
     *(Case((n, 40, 7, 7), (3, 40, 3, 3), {"padding": 1}) for n in (1, 2, 5)),
     Case((3, 70, 11, 10), (8, 35, 3, 3), {"groups": 2, "padding": "full"}),
+    Case((2, 70, 27, 30), (8, 35, 3, 3), {"groups": 2}),
 ]  # fmt: skip
 by_dtype = pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 
@@ -325,8 +331,8 @@ def test_bitwise_for_any_workers_and_in_a_batch(isa, dtype, case):
     check_bits(fastcorr.corr2d(x[::-1], w, workers=2, **options), y[::-1])
 
 
-def test_prepared_weights_give_the_same_bits():
-    case = INVARIANT[0]
+@pytest.mark.parametrize("case", INVARIANT[:2], ids=str)
+def test_prepared_weights_give_the_same_bits(case):
     x, w = normal_arrays(case, "float32")
     plan = fastcorr.explain(x, w, method="winograd", **case.options)
     runner = plan._runner

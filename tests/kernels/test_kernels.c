@@ -739,6 +739,41 @@ static double window_value(const fc_window_t *win, array_t x, ptrdiff_t plane, a
     return get(x.type, is_fill ? fill.data : at(x, plane) + win->row_bytes[i] + win->column_bytes[j]).real;
 }
 
+/* With vectors along 3 filters, bit by bit what u [point][3][padded], products [point][3][nr] and out have. */
+static int is_same_filterwise(const fc_kernels_t *kernel, fc_type_t type, ptrdiff_t m, ptrdiff_t n_tiles,
+                              ptrdiff_t n_channels, array_t w, array_t u, array_t products, array_t out) {
+    const ptrdiff_t points = (m + 2) * (m + 2), lanes = kernel->lanes, nv = (3 + lanes - 1) / lanes;
+    const ptrdiff_t nf = nv * lanes, padded = u.n / (3 * points), nr = products.n / (3 * points);
+    array_t turned_u = new_array(type, points * n_channels * nf), bias = new_array(type, nf);
+    array_t turned = new_array(type, points * n_tiles * nf), turned_out = new_array(type, m * m * n_tiles * nf);
+    int is_same = 1;
+    for (ptrdiff_t c = 0; c < n_channels; c++)
+        kernel->winograd_weights[m / 2](at(w, c * 9), 3, n_channels * 9, at(w, w.n), at(turned_u, c * nf),
+                                        n_channels * nf);
+    for (ptrdiff_t p = 0; p < points; p++) {
+        for (ptrdiff_t f = 0; f < 3; f++) {
+            for (ptrdiff_t c = 0; c < n_channels; c++)
+                is_same &= get(type, at(turned_u, (p * n_channels + c) * nf + f)).real ==
+                           get(type, at(u, (p * 3 + f) * padded + c)).real;
+            for (ptrdiff_t t = 0; t < n_tiles; t++)
+                set(turned, (p * n_tiles + t) * nf + f, get(type, at(products, (p * 3 + f) * nr + t)));
+        }
+    }
+    for (int has_bias = 0; has_bias < 2; has_bias++) {
+        kernel->winograd_output_filterwise[m / 2](turned.data, n_tiles * nf, n_tiles, nv,
+                                                  has_bias ? bias.data : NULL, turned_out.data);
+        for (ptrdiff_t k = 0; k < 3 * m * m * n_tiles; k++) {
+            const ptrdiff_t f = k % 3, j = k / 3 % (m * n_tiles), i = k / 3 / (m * n_tiles);
+            number_t want = get(type, at(out, (f * m + i) * m * nr + j));
+            if (has_bias) want.real += get(type, at(bias, f)).real;
+            if (type == FC_F32) want.real = (float)want.real;
+            is_same &= get(type, at(turned_out, (i * m * n_tiles + j) * nf + f)).real == want.real;
+        }
+    }
+    release(turned_u), release(bias), release(turned), release(turned_out);
+    return is_same;
+}
+
 /* A row of tiles through all kernels of F(m x m, 3 x 3) but the matrix product, which is a plain loop
  * here. The transforms for m = 4 have 11/8 and its powers in them, so sums are compared to 2^-12. */
 static void test_one_winograd(const fc_kernels_t *kernel, fc_type_t type, ptrdiff_t m, ptrdiff_t n_tiles,
@@ -764,7 +799,7 @@ static void test_one_winograd(const fc_kernels_t *kernel, fc_type_t type, ptrdif
     for (ptrdiff_t i = 0; i < sums.n; i++) set(sums, i, zero);
 
     for (ptrdiff_t f = 0; f < rows; f++)
-        kernel->winograd_weights[m / 2](at(w, f * n_channels * 9), n_channels, at(w, w.n),
+        kernel->winograd_weights[m / 2](at(w, f * n_channels * 9), n_channels, 9, at(w, w.n),
                                         at(u, f * padded), rows * padded);
     kernel->winograd_input[m / 2](&win, x.data, n_channels, (a - 1) * width * item, fill.data, scale.data,
                                   v.data, nr, n_channels * nr, nr, nr, sums.data);
@@ -779,6 +814,7 @@ static void test_one_winograd(const fc_kernels_t *kernel, fc_type_t type, ptrdif
         }
     }
     kernel->winograd_output[m / 2](products.data, rows * nr, rows, nv, out.data);
+    is_right &= is_same_filterwise(kernel, type, m, n_tiles, n_channels, w, u, products, out);
 
     for (ptrdiff_t f = 0; f < rows; f++) {
         for (ptrdiff_t i = 0; i < m; i++) {

@@ -13,12 +13,17 @@ weights: at each point a matrix product over the channels (winograd.inc has the 
         for chunk of channels                       their weights, transformed here or before
           for point, for panel                      fc_gemm
         for panel                                   fc_winograd_output, fc_store
+      or, for images of few tiles (winograd_filterwise)
+      for block of filters
+        for chunk of channels                   their weights, transformed here or before
+          for point, for some tiles             fc_filterwise
+        for panel                               fc_winograd_output_filterwise, fc_store
       redo the tiles that the guard has found       the definition: fc_pack, fc_gemm
 
 winograd_guard decides which tiles are redone, winograd_cuts how the work is cut.
 
 The result of a tile depends on its inputs and w alone: not on how tiles are cut into blocks, nor on
-the other images.
+the other images. Both directions of vectors round alike.
 """
 
 import numpy as np
@@ -30,17 +35,20 @@ from fastcorr._algorithms.operands cimport aligned, image_of, is_computed_in
 from fastcorr._algorithms.parallel cimport odd_lines, parallel_for, whole_lines
 from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
 from fastcorr._algorithms.window cimport axis_of, ceil_div
+from fastcorr._algorithms.winograd_filterwise cimport multiply_filters, transform_filters
 from fastcorr._algorithms.winograd_guard cimport Guard, mark_padding
 from fastcorr._algorithms.winograd_tiles cimport (
     block_start, channel_of, chunk_start, job_t, next_run, panel_tiles, run_t, task_t, window_of,
 )
 from fastcorr._kernels.dispatch cimport kernels
-from fastcorr._kernels.kernels cimport FC_GEMM_MAX_VECTORS, fc_kernels_t, fc_run_t, fc_window_t
+from fastcorr._kernels.kernels cimport (
+    FC_FILTERWISE_MAX_VECTORS, FC_GEMM_MAX_VECTORS, fc_kernels_t, fc_run_t, fc_window_t,
+)
 
 from fastcorr._algorithms.gemm import Gemm
 from fastcorr._algorithms.winograd_cuts import (
-    CYCLES_PER_SECOND, CYCLES_PER_THREAD, KEPT_BYTES, candidates, n_chunks_of, tile_size,
-    transformed_bytes,
+    CYCLES_PER_SECOND, CYCLES_PER_THREAD, KEPT_BYTES, candidates, is_filterwise, n_chunks_of,
+    tile_size, transformed_bytes,
 )
 from fastcorr._kernels.dispatch import active_isa, compute_dtype, element_code
 
@@ -147,7 +155,7 @@ cdef void transform_rows(const job_t *job, const task_t *t, Py_ssize_t first, Py
     cdef Py_ssize_t item = job.kernel.item_bytes, m0 = block_start(job, first), m
     for m in range(m0, block_start(job, end)):
         job.kernel.winograd_weights[job.m // 2](
-            job.w + (t.group * job.rows + m) * job.channels * 9 * item, job.channels, job.w_end,
+            job.w + (t.group * job.rows + m) * job.channels * 9 * item, job.channels, 9, job.w_end,
             scratch + job.at_u + (m - m0) * job.lda * item, job.local_step)
 
 
@@ -288,12 +296,18 @@ cdef void run_task(const void *job_, Py_ssize_t index, char *scratch) noexcept n
     t.block1 = min(t.block0 + job.tile_blocks, job.n_blocks)
     t.group = index // job.n_block_ranges
     memset(spoiled, 0, t.n_tiles)
+    if job.filters > 0:
+        for i in range(job.m * nr):
+            (<Py_ssize_t *> (scratch + job.at_places))[i] = i * job.y.w
     for panel in range(t.n_panels):
         transform_panel(job, &t, panel, scratch)
     for i in range(t.n_tiles):
         n_spoiled += spoiled[i]
     if n_spoiled < t.n_tiles:
-        multiply(job, &t, scratch)
+        if job.filters > 0:
+            multiply_filters(job, &t, scratch)
+        else:
+            multiply(job, &t, scratch)
     i = 0
     while n_spoiled > 0:
         if not spoiled[i]:
@@ -318,10 +332,25 @@ cdef void prepare_rows(const void *job_, Py_ssize_t index, char *scratch) noexce
         w = job.w + row * row_bytes
         job.kernel.winograd_row(w, job.inverse + row // job.rows * row_bytes, job.channels,
                                 job.least_weight, job.measured + row)
-        if job.u != NULL:
+        if job.u != NULL and job.filters == 0:
             job.kernel.winograd_weights[job.m // 2](
-                w, job.channels, job.w_end, job.u + row * job.lda * job.kernel.item_bytes,
+                w, job.channels, 9, job.w_end, job.u + row * job.lda * job.kernel.item_bytes,
                 job.u_step)
+
+
+cdef void prepare_filters(const void *job_, Py_ssize_t index, char *scratch) noexcept nogil:
+    """Transform a block of filters and a chunk of channels of w."""
+    cdef const job_t *job = <const job_t *> job_
+    cdef Py_ssize_t block = index // job.n_chunks
+    transform_filters(job, block // job.n_blocks, block % job.n_blocks, index % job.n_chunks,
+                      job.u + index * job.u_chunk)
+
+
+cdef Py_ssize_t transformed_size(const job_t *job) noexcept nogil:
+    """Bytes of all transformed weights as they lie in memory."""
+    if job.filters > 0:
+        return job.groups * job.n_blocks * job.n_chunks * job.u_chunk
+    return job.n_points * job.u_step * job.kernel.item_bytes
 
 
 cdef class Cut(TiledCut):
@@ -373,20 +402,28 @@ cdef class Winograd(Tiled):
         job.n_chunks = n_chunks_of(job.channels)
         job.chunk = ceil_div(job.channels, job.n_chunks)
 
-    def _make_cut(self, int workers):
-        """Compare some cuts by the cost model; none of them changes the result."""
-        cdef const fc_kernels_t *kernel = kernels(self.compute)
-        cdef job_t *job = &self.base
+    cdef void _find_tiles(self, job_t *job):
+        """Tiles, and vectors along them or along filters, for the instruction set of job.kernel."""
         # Two roundings for a product and its sum are too many for the errors of 4 x 4.
-        job.m = tile_size(self.problem) if kernel.is_fused else 2
+        job.m = tile_size(self.problem) if job.kernel.is_fused else 2
         job.a = job.m + 2
         job.n_points = job.a * job.a
         job.tiles_across = ceil_div(job.ow, job.m)
         job.tiles_per_image = ceil_div(job.oh, job.m) * job.tiles_across
         job.n_tiles = self.problem.N * job.tiles_per_image
+        job.filters = 0
+        if is_filterwise(job.tiles_per_image):
+            job.filters = FC_FILTERWISE_MAX_VECTORS * job.kernel.lanes
+
+    def _make_cut(self, int workers):
+        """Compare some cuts by the cost model; none of them changes the result."""
+        cdef const fc_kernels_t *kernel = kernels(self.compute)
+        cdef job_t *job = &self.base
+        job.kernel = kernel
+        self._find_tiles(job)
         best = min(candidates(
             job.m, job.groups, job.rows, job.channels, job.n_chunks, max(job.n_tiles, 1),
-            job.tiles_across,
+            job.tiles_across, job.filters > 0,
             tuple(kernel.gemm_rows[nv] for nv in range(FC_GEMM_MAX_VECTORS + 1)),
             kernel.lanes, kernel.item_bytes, workers,
             self.weights is not None))
@@ -404,7 +441,7 @@ cdef class Winograd(Tiled):
         job.n_block_ranges = ceil_div(n_blocks, blocks)
         job.n_tile_blocks = ceil_div(job.n_tiles, nr * panels)
         cut.shared = shared
-        rows = ceil_div(job.rows, n_blocks)
+        rows = job.filters if job.filters > 0 else ceil_div(job.rows, n_blocks)
 
         k = np.arange(job.chunk * 9, dtype=np.intp)
         job.pixels = (ceil_div(REDONE_TILES * job.m * job.m, lanes) + 1) // 2 * 2 * lanes
@@ -422,11 +459,14 @@ cdef class Winograd(Tiled):
         job.lda = odd_lines(job.channels * item) // item
         job.u_step = odd_lines(job.groups * job.rows * job.lda * item) // item
         job.local_step = odd_lines(rows * job.lda * item) // item
+        if job.filters > 0:
+            job.u_step = odd_lines(job.chunk * rows * item) // item
+            job.u_chunk = job.n_points * job.u_step * item
         job.v_step = odd_lines(job.channels * nr * item) // item
         job.v_panel = job.n_points * job.v_step * item
         job.products_step = job.n_points * rows * nr * item
         job.set_blocks = 1
-        if shared:
+        if shared and job.filters == 0:
             job.set_blocks = min(max(PRODUCT_BYTES // (panels * job.products_step), 1), blocks)
         columns = job.m * nr + 2
         job.pitch = ceil_div(columns, lanes) * lanes + lanes
@@ -438,10 +478,12 @@ cdef class Winograd(Tiled):
         job.at_v, at = at, at + panels * job.v_panel
         job.at_u = at
         if not shared:
-            at += job.n_points * job.local_step * item
+            at += job.u_chunk if job.filters > 0 else job.n_points * job.local_step * item
         job.at_products, at = (
             at, at + panels * job.set_blocks * job.products_step)
         job.at_out, at = at, at + whole_lines(rows * job.m * job.m * nr * item)
+        job.at_places, at = at, at + whole_lines(job.m * nr * sizeof(Py_ssize_t))
+        job.at_bias, at = at, at + whole_lines(rows * item)
         # The rest serves tiles by the definition and, its first part, staging.
         window = job.chunk * job.a * job.redone_pitch + lanes
         job.at_window, at = at, at + whole_lines(
@@ -454,22 +496,24 @@ cdef class Winograd(Tiled):
         cut.workers = min(workers, cut.n_tiles, worth)
         cut.scratch_bytes = at
         if shared and self.weights is None:
-            cut.scratch_bytes += job.n_points * job.u_step * item // max(cut.workers, 1)
+            cut.scratch_bytes += transformed_size(job) // max(cut.workers, 1)
         cut.tile_seconds = task_cycles / CYCLES_PER_SECOND
-        cut.kernel_name = (f"fc_{kernel.name.decode()}_winograd{job.m}_gemm_{rows}x{nr}"
+        product = f"filterwise_nx{rows}" if job.filters > 0 else f"gemm_{rows}x{nr}"
+        cut.kernel_name = (f"fc_{kernel.name.decode()}_winograd{job.m}_{product}"
                            f"_{active_isa()}")
         return cut
 
     def bind(self, ndarray w, kept=()):
         """The runner for these kernels, see _plan: they are transformed, but for the largest."""
         cdef Winograd bound
-        cdef const fc_kernels_t *kernel = kernels(self.compute)
-        rows, channels = self.base.groups * self.base.rows, self.base.channels
-        m = tile_size(self.problem) if kernel.is_fused else 2
-        if transformed_bytes(m, rows, channels, kernel.item_bytes) > KEPT_BYTES:
+        cdef job_t job = self.base
+        job.kernel = kernels(self.compute)
+        self._find_tiles(&job)
+        if transformed_bytes(job.m, job.groups * job.rows, job.channels,
+                             job.kernel.item_bytes) > KEPT_BYTES:
             return self
         bound = Winograd(self.problem, self.rows, self.columns)
-        key = self.problem.dtype, m
+        key = self.problem.dtype, job.m, job.filters
         for weights in kept:
             if isinstance(weights, Weights) and (<Weights> weights).key == key:
                 bound.weights = weights
@@ -495,11 +539,14 @@ cdef class Winograd(Tiled):
         job.u = NULL
         weights.w, weights.u, weights.guard = w, None, guard
         if transformed:
-            weights.u = np.empty(job.n_points * job.u_step * item, dtype=np.uint8)
+            weights.u = np.empty(transformed_size(&job), dtype=np.uint8)
             job.u = <char *> PyArray_DATA(<ndarray> weights.u)
             weights.nbytes = weights.u.nbytes
         guard.scale_channels(job.kernel, job.w)
         parallel_for(prepare_rows, &job, ceil_div(rows, ROWS_AT_A_TIME), cut.workers, 0, 1e-6)
+        if transformed and job.filters > 0:
+            parallel_for(prepare_filters, &job, job.groups * job.n_blocks * job.n_chunks,
+                         cut.workers, 0, 1e-6)
         guard.bound()
         return weights
 
@@ -514,7 +561,8 @@ cdef class Winograd(Tiled):
         cdef Weights weights
         cdef const char *fill_bytes = fill
         problem = self.problem
-        if prepared is None and self.weights is not None and self.weights.key[1] == job.m:
+        if (prepared is None and self.weights is not None
+                and self.weights.key[1:] == (job.m, job.filters)):
             prepared = self.weights  # of this instruction set
         if prepared is None:
             prepared = self.transform_weights(w, workers, cut.shared)

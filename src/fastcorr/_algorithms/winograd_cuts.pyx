@@ -17,6 +17,11 @@ MIN_CHANNELS = 32
 # with 128 terms, 13 u with 64, 9 u with 32.
 SUMMED_CHANNELS = 32
 
+# Of an image: with more, vectors of tiles are full anyway, and stores need not transpose (256 channels
+# at 14 x 14 gained 12 %, 96 -> 208 at 17 x 17 11 %, 128 at 28 x 28 nothing, 64 at 56 x 56 would lose
+# 40 %: Xeon 5th generation, AVX-512, 2026-11).
+MOST_TILES_FILTERWISE = 48
+
 # Transformed weights up to this are kept for all blocks of tiles, or else made where they are used.
 SHARED_BYTES = 16 << 20
 # And up to this for many calls.
@@ -59,6 +64,14 @@ def tile_size(problem):
     return 2 if ceil_div(problem.OH, 4) * ceil_div(problem.OW, 4) <= 4 else 4
 
 
+def is_filterwise(tiles_per_image):
+    """Whether vectors run along the output channels, or along tiles.
+
+    By the image alone, as transformed weights serve batches of any size.
+    """
+    return tiles_per_image <= MOST_TILES_FILTERWISE
+
+
 def n_chunks_of(channels):
     """Pieces of a sum: short ones, as the errors of a tile's largest outputs are those of all."""
     longest = SUMMED_CHANNELS if channels < 8 * SUMMED_CHANNELS else 2 * SUMMED_CHANNELS
@@ -83,7 +96,7 @@ def seconds(problem, is_bound=False):
     n_tiles = max(problem.N, 1) * tiles_down * tiles_across
     best = min(candidates(
         m, problem.groups, problem.F // problem.groups, channels, n_chunks_of(channels), n_tiles,
-        tiles_across, (0, 14, 14, 9, 6), lanes, item, 1,
+        tiles_across, is_filterwise(tiles_down * tiles_across), (0, 14, 14, 9, 6), lanes, item, 1,
         is_bound and transformed_bytes(m, problem.F, channels, item) <= KEPT_BYTES))
     # Tiles that mark_padding finds.
     inner_down, inner_across = (
@@ -95,16 +108,21 @@ def seconds(problem, is_bound=False):
     return (best[0] + cycles) / CYCLES_PER_SECOND
 
 
-def candidates(m, groups, rows, channels, n_chunks, n_tiles, tiles_across, gemm_rows, lanes, item,
-               workers, is_bound):
+def candidates(m, groups, rows, channels, n_chunks, n_tiles, tiles_across, filterwise, gemm_rows,
+               lanes, item, workers, is_bound):
     """Yield (cycles, cycles of a task, vectors, panels, row blocks, of a task, shared weights).
 
-    `is_bound`: the transformed weights are there before.
+    `filterwise`: with vectors along the rows of w, two of them in a block. `is_bound`: the
+    transformed weights are there before.
     """
     points = (m + 2) ** 2
     transform = CYCLES_PER_WEIGHTS * rows * ceil_div(channels, lanes)
     u_bytes = transformed_bytes(m, groups * rows, channels, item)
-    for nv, n_blocks in block_choices(rows, gemm_rows, False):
+    if filterwise:
+        choices = [(nv, ceil_div(rows, 2 * lanes)) for nv in (1, 2, 4)]
+    else:
+        choices = block_choices(rows, gemm_rows, False)
+    for nv, n_blocks in choices:
         block = rows / n_blocks
         for panels in (1, 2, 4, 8):
             tiles = min(nv * lanes * panels, n_tiles)
@@ -117,12 +135,15 @@ def candidates(m, groups, rows, channels, n_chunks, n_tiles, tiles_across, gemm_
                 CYCLES_PER_INPUT_VECTOR / 2 * (m + 2) / 6 * (m * tiles / lanes + lines)
                 + CYCLES_PER_INPUT_ROW / 2 * lines
                 + CYCLES_PER_INPUT_TILES * (points / 36) * (tiles / lanes + lines / 2))
-            products = vectors // nv * panel_cycles(block, nv)
-            if vectors % nv:
-                products += panel_cycles(block, vectors % nv)
-            per_block = points * (
-                products * channels
-                + CYCLES_PER_CALL * n_chunks * panels)
+            if filterwise:
+                calls = ceil_div(tiles, gemm_rows[2])
+                products = calls * panel_cycles(tiles / calls, block / lanes)
+            else:
+                calls = panels
+                products = vectors // nv * panel_cycles(block, nv)
+                if vectors % nv:
+                    products += panel_cycles(block, vectors % nv)
+            per_block = points * (products * channels + CYCLES_PER_CALL * n_chunks * calls)
             per_block += block * (CYCLES_PER_OUTPUT_TILES * points / 36 * vectors
                                   + CYCLES_PER_OUTPUT_ROW * m * lines)
             if v_bytes > CACHE_BYTES:

@@ -46,9 +46,12 @@ ctypedef struct job_t:
     # transformed weights [point][groups * rows][lda], or NULL: made per block of rows
     char *u
     Py_ssize_t lda, u_step, local_step
+    # with vectors along the output channels: how many are in a block, or else 0; then transformed
+    # weights are [group][block][chunk][point][channel][filter], or made per chunk
+    Py_ssize_t filters, u_chunk
     # scratch, in bytes from its start
     Py_ssize_t at_row_bytes, at_column_bytes, at_sums, at_window, at_v, v_step, v_panel, at_u
-    Py_ssize_t at_products, products_step, at_out, at_spoiled, at_pixels, at_acc
+    Py_ssize_t at_products, products_step, at_out, at_spoiled, at_pixels, at_acc, at_places, at_bias
     Py_ssize_t pitch
 
 
@@ -61,6 +64,8 @@ ctypedef struct run_t:              # tiles side by side in one image, within a 
 
 
 cdef inline Py_ssize_t block_start(const job_t *job, Py_ssize_t block) noexcept nogil:
+    if job.filters > 0:
+        return min(job.filters * block, job.rows)
     return job.rows * block // job.n_blocks
 
 

@@ -225,9 +225,9 @@ typedef double (*fc_peak_fn)(ptrdiff_t n, void *sink);
 /* Winograd's algorithm for m x m outputs under 3 x 3 weights; m is 2 or 4, a = m + 2, and there are
  * a * a "points", point_step apart. winograd.inc says what they are.
  *
- * u[point * point_step + c] = the transformed weights of channel c: w is [n_channels][3][3], and may be
- * read up to `end`; writes up to a whole vector of channels. */
-typedef void (*fc_winograd_weights_fn)(const void *w, ptrdiff_t n_channels, const void *end,
+ * u[point * point_step + i] = the transformed weights i < n: each of w is [3][3], they lie `step` apart,
+ * and w may be read up to `end`; writes whole vectors. */
+typedef void (*fc_winograd_weights_fn)(const void *w, ptrdiff_t n, ptrdiff_t step, const void *end,
                                        void *u, ptrdiff_t point_step);
 
 /* v[point * point_step + c * channel_step + lane] = the transformed inputs of a row of tiles. The
@@ -245,6 +245,12 @@ typedef void (*fc_winograd_input_fn)(const fc_window_t *window, const char *src,
 /* From products [point][n_rows][n_vectors * lanes] to out [n_rows][m][m * n_vectors * lanes]. */
 typedef void (*fc_winograd_output_fn)(const void *products, ptrdiff_t point_step,
                                       ptrdiff_t n_rows, ptrdiff_t n_vectors, void *out);
+
+/* The same with vectors along nv * lanes output channels: from products [point][n_tiles][nv * lanes]
+ * to out [m][n_tiles * m][nv * lanes], plus bias[nv * lanes] unless that is NULL. */
+typedef void (*fc_winograd_output_filterwise_fn)(const void *products, ptrdiff_t point_step,
+                                                 ptrdiff_t n_tiles, ptrdiff_t nv,
+                                                 const void *bias, void *out);
 
 /* scale[c] = about the size of w in channel c, w being [n_rows][...][n_channels][3][3] with rows row_step
  * apart; the largest is 1, none is below FC_WINOGRAD_LEAST_SCALE. inverse[n_channels][9] = 1 / scale. */
@@ -390,6 +396,7 @@ typedef struct {
     fc_winograd_weights_fn winograd_weights[3];            /* [m / 2]; NULL for integers */
     fc_winograd_input_fn winograd_input[3];
     fc_winograd_output_fn winograd_output[3];
+    fc_winograd_output_filterwise_fn winograd_output_filterwise[3];
     fc_winograd_scale_fn winograd_scale;
     fc_winograd_row_fn winograd_row;
     fc_winograd_guard_fn winograd_guard;

@@ -7,6 +7,7 @@ cdef extern from "kernels.h" nogil:
     enum:
         FC_GEMM_MAX_ROWS
         FC_GEMM_MAX_VECTORS
+        FC_FILTERWISE_MAX_VECTORS
         FC_DOT_MAX_PIXELS
         FC_STENCIL_ROWS
         FC_STENCIL_TALL_ROWS
@@ -119,7 +120,7 @@ cdef extern from "kernels.h" nogil:
     ctypedef double (*fc_peak_fn)(Py_ssize_t, void *) noexcept nogil
 
     ctypedef void (*fc_winograd_weights_fn)(
-        const void *, Py_ssize_t, const void *, void *, Py_ssize_t
+        const void *, Py_ssize_t, Py_ssize_t, const void *, void *, Py_ssize_t
     ) noexcept nogil
     ctypedef void (*fc_winograd_input_fn)(
         const fc_window_t *, const char *, Py_ssize_t, Py_ssize_t, const void *, const void *,
@@ -127,6 +128,9 @@ cdef extern from "kernels.h" nogil:
     ) noexcept nogil
     ctypedef void (*fc_winograd_output_fn)(
         const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, void *
+    ) noexcept nogil
+    ctypedef void (*fc_winograd_output_filterwise_fn)(
+        const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const void *, void *
     ) noexcept nogil
     double FC_WINOGRAD_LEAST_SCALE
     ctypedef void (*fc_winograd_scale_fn)(
@@ -224,6 +228,7 @@ cdef extern from "kernels.h" nogil:
         fc_winograd_weights_fn winograd_weights[3]
         fc_winograd_input_fn winograd_input[3]
         fc_winograd_output_fn winograd_output[3]
+        fc_winograd_output_filterwise_fn winograd_output_filterwise[3]
         fc_winograd_scale_fn winograd_scale
         fc_winograd_row_fn winograd_row
         fc_winograd_guard_fn winograd_guard
