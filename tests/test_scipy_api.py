@@ -497,6 +497,19 @@ def test_valid_with_a_larger_complex_kernel():
 
 
 @by_name
+def test_products_of_infinite_complex_numbers_are_those_of_numpy(name):
+    parts = (np.nan, np.inf, -np.inf, 0.0, 1.0)
+    values = np.array([complex(*pair) for pair in itertools.product(parts, parts)])
+    for dtype, w in itertools.product("FDG", values):
+        x, w = values.astype(dtype)[None], np.array([[w]], dtype)
+        with np.errstate(all="ignore"):
+            expected = x * (w.conj() if name == "correlate2d" else w)
+        y = both(name)[0](x, w)
+        np.testing.assert_array_equal(y.real, expected.real)
+        np.testing.assert_array_equal(y.imag, expected.imag)
+
+
+@by_name
 def test_swapped_result_is_contiguous(name):
     function = both(name)[0]
     assert function(np.ones((2, 2)), np.ones((5, 6)), "valid").flags.c_contiguous
