@@ -63,16 +63,18 @@ def _evaluate(
     oh = (x.shape[2] - (kh - 1) * dy - 1) // sy + 1
     ow = (x.shape[3] - (kw - 1) * dx - 1) // sx + 1
 
-    rows, columns = sy * np.arange(oh), sx * np.arange(ow) + dx * np.arange(kw)[:, None]
+    columns = sx * np.arange(ow) + dx * np.arange(kw)[:, None]
     y = np.zeros((n, oh, ow, groups, f // groups), work)
+    taps, products = np.empty((n, oh, ow, c, kw), work), None
     kernels = to_work(kernels).reshape(groups, f // groups, c // groups, kh, kw)
     with np.errstate(all="ignore"):
         for ky in range(kh):
-            taps = x[:, :, ky * dy + rows][..., columns]  # (n, c, oh, kw, ow)
-            taps = np.ascontiguousarray(to_work(taps.transpose(0, 2, 4, 1, 3)))
-            taps = taps.reshape(n, oh, ow, groups, 1, c // groups * kw)
+            seen = x[:, :, ky * dy :: sy][:, :, :oh, columns]  # (n, c, oh, kw, ow)
+            taps[...] = part(seen.astype(dtype)).transpose(0, 2, 4, 1, 3)
             row = kernels[..., ky, :].reshape(groups, f // groups, c // groups * kw)
-            y += (taps * row).sum(axis=-1)  # contiguous, so NumPy adds in pairs
+            factors = taps.reshape(n, oh, ow, groups, 1, c // groups * kw), row
+            products = np.multiply(*factors, out=products)
+            y += products.sum(axis=-1)  # contiguous, so NumPy adds in pairs
         y = np.moveaxis(y.reshape(n, oh, ow, f), -1, 1)
         if bias is not None:
             y = y + to_work(bias).reshape(-1, 1, 1)

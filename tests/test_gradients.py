@@ -490,6 +490,7 @@ BAD = [
       "floor((8 + 0 - 2 - 1) / 1) + 1 = 6"]),
     ("dy of another rank", {"dy": DY[None]}, ValueError, ["dy has the shape (1, 6, 6, 7)"]),
     ("dy for another stride", {"stride": 2}, ValueError, ["(6, 6, 7)", "(6, 3, 4)", "/ 2) + 1"]),
+    ("dy for a large stride", {"stride": (2, 100)}, ValueError, ["(6, 3, 1)", "/ 100) + 1"]),
     ("dy for another padding", {"padding": 1}, ValueError, ["(6, 8, 9)", "8 + 2"]),
     ("channels", {"x": X[:3], "input_shape": (3, 8, 9), "groups": 2}, ValueError, ["groups = 2"]),
     ("stride", {"stride": 0}, ValueError, ["stride = 0"]),

@@ -319,8 +319,9 @@ def test_own_keywords_are_refused_like_those_of_corr2d(name):
     for method in ("winograd", "FFT", ""):
         with pytest.raises(ValueError, match=r"method = .* 'auto', 'direct', 'fft', 'separable'"):
             function(x, w, method=method)
-    with pytest.raises(TypeError, match="method = None: expected one of"):
-        function(x, w, method=None)
+    for method in (None, 1, ["fft"]):
+        with pytest.raises(TypeError, match=r"method = (None|1|\['fft'\]): expected one of"):
+            function(x, w, method=method)
     with pytest.raises(ValueError, match="workers"):
         function(x, w, workers=0)
     with pytest.raises(TypeError, match="workers"):
@@ -494,6 +495,19 @@ def test_valid_with_a_larger_complex_kernel():
         np.testing.assert_array_equal(y, fastcorr.correlate2d(in1, in2)[1:5, 2:4])
         np.testing.assert_allclose(y, signal.correlate(in1, in2, "valid", "direct"))
         np.testing.assert_array_equal(y.conj(), signal.correlate2d(in1, in2, "valid"))
+
+
+@by_name
+def test_products_of_infinite_complex_numbers_are_those_of_numpy(name):
+    parts = (np.nan, np.inf, -np.inf, 0.0, 1.0)
+    values = np.array([complex(*pair) for pair in itertools.product(parts, parts)])
+    for dtype, w in itertools.product("FDG", values):
+        x, w = values.astype(dtype)[None], np.array([[w]], dtype)
+        with np.errstate(all="ignore"):
+            expected = x * (w.conj() if name == "correlate2d" else w)
+        y = both(name)[0](x, w)
+        np.testing.assert_array_equal(y.real, expected.real)
+        np.testing.assert_array_equal(y.imag, expected.imag)
 
 
 @by_name

@@ -6,14 +6,14 @@ import reference
 from cases import whole_numbers
 from layouts import LAYOUTS, OUT_LAYOUTS
 
-from fastcorr import corr2d_grad_input
+from fastcorr import corr2d_grad_input, explain
 
 
 def arrays(x_shape, w_shape, dtype=np.float32, **options):
     """(dy, w) of whole numbers."""
     rng = np.random.default_rng(0)
-    y = reference.correlate(np.zeros(x_shape, dtype), np.zeros(w_shape, dtype), **options)
-    return whole_numbers(y.shape, dtype, rng), whole_numbers(w_shape, dtype, rng)
+    plan = explain(np.zeros(x_shape, dtype), np.zeros(w_shape, dtype), **options)
+    return whole_numbers(plan.problem.y_shape, dtype, rng), whole_numbers(w_shape, dtype, rng)
 
 
 def definition(dy, w, x_shape, **options):

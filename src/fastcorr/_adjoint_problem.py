@@ -35,19 +35,20 @@ def as_floats(**arrays):
     return arrays.values()
 
 
-def check_dy(problem, dy_shape):
-    """Raise ValueError unless `dy` has the shape of y."""
+def check_dy(problem, dy_shape, stride):
+    """Raise ValueError, which shows the caller's `stride`, unless `dy` has the shape of y."""
     if dy_shape == problem.y_shape:
         return
+    stride = as_pair("stride", stride, 1)
     (top, bottom), (left, right) = problem.padding
     formulas = (
         f"{name} = floor(({axis} + {pads} - (K{axis} - 1) * dilation - 1) / stride) + 1 = "
         f"floor(({n} + {sum(widths)} - {(k - 1) * d} - 1) / {s}) + 1 = {size}"
         for name, axis, pads, n, widths, k, d, s, size in (
             ("OH", "H", "top + bottom", problem.H, (top, bottom), problem.KH,
-             problem.dilation[0], problem.stride[0], problem.OH),
+             problem.dilation[0], stride[0], problem.OH),
             ("OW", "W", "left + right", problem.W, (left, right), problem.KW,
-             problem.dilation[1], problem.stride[1], problem.OW),
+             problem.dilation[1], stride[1], problem.OW),
         )
     )  # fmt: skip
     raise ValueError(

@@ -395,15 +395,16 @@ def _check(plan, padding_value, workers):
 
 @lru_cache(maxsize=256)
 def _gradients_for(dy_shape, dy_dtype, *key):
-    return _Gradients(normalise(*key), dy_shape, dy_dtype)
+    problem = normalise(*key)
+    check_dy(problem, dy_shape, key[6])
+    check_gradient_method(problem.method)
+    return _Gradients(problem, dy_dtype)
 
 
 class _Gradients:
     """The gradients of one problem: arrays of the user's ranks and layout in and out."""
 
-    def __init__(self, problem, dy_shape, dy_dtype):
-        check_dy(problem, dy_shape)
-        check_gradient_method(problem.method)
+    def __init__(self, problem, dy_dtype):
         self.problem, self._dy_dtype = problem, dy_dtype
 
     @cached_property
