@@ -17,9 +17,9 @@ MIN_CHANNELS = 32
 # with 128 terms, 13 u with 64, 9 u with 32.
 SUMMED_CHANNELS = 32
 
-# Of an image: with more, vectors of tiles are full anyway, and stores need not transpose (256 channels
-# at 14 x 14 gained 12 %, 96 -> 208 at 17 x 17 11 %, 128 at 28 x 28 nothing, 64 at 56 x 56 would lose
-# 40 %: Xeon 5th generation, AVX-512, 2026-11).
+# Of an image: with more, vectors of tiles are full anyway, and need not be transposed for y (256
+# channels at 14 x 14 gained 12 %, 96 -> 208 at 17 x 17 11 %, 128 at 28 x 28 nothing, 64 at 56 x 56
+# would lose 40 %: Xeon of the 5th generation, AVX-512, 2026-11).
 MOST_TILES_FILTERWISE = 48
 
 # Transformed weights up to this are kept for all blocks of tiles, or else made where they are used.

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Winograd's products with vectors along the output channels: for images of few tiles.
 
-A block of a product has as many tiles as there are, and two vectors of filters: it waits neither for
-vectors of tiles that no image fills nor for rows of w. The transformed weights of a block of filters
-and a chunk of channels lie in the order of their use: [point][channel][filter].
+A block of a product has as many tiles as there are, and two vectors of filters: it waits neither
+for vectors of tiles that no image fills nor for rows of w. The transformed weights of a block of
+filters and a chunk of channels lie in the order of their use: [point][channel][filter].
 """
 
 from libc.string cimport memcpy
