@@ -96,7 +96,8 @@ def best_cut(product, workers):
     best = None
     for nv, n_blocks in block_choices(product.m, product.gemm_rows, product.rows_collide):
         nr = nv * lanes
-        for columns in _column_sizes(product, nr):
+        # A tail is that of the image: tiles hold all of it.
+        for columns in (product.ow,) if tail else _column_sizes(product, nr):
             layout_x = axis_layout(
                 columns, product.chunk[2], product.stride[1], product.dilation[1]
             )
