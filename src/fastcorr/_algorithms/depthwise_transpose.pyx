@@ -211,8 +211,8 @@ cdef class DepthwiseTranspose(Tiled):
         n_blocks = ceil_div(job.channels, lanes)
         stride_y, stride_x = job.rows.stride, job.columns.stride
 
-        # With channels last, a thread takes blocks side by side, whose lines it has fetched together,
-        # and of smaller tiles, so that they are still there.
+        # With channels last, a thread takes blocks side by side, whose lines it fetches together,
+        # of smaller tiles, so that they are still there.
         side = 1
         if self.problem.channels_last:
             side = ceil_div(n_blocks, ceil_div(n_blocks, SIDE_BLOCKS))
