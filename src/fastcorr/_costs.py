@@ -97,16 +97,19 @@ def filterwise(problem, is_bound=False):
     oh, ow = problem.OH, max(problem.OW, 1)
     is_padded = any(problem.padding[0]) or any(problem.padding[1])
     vectors = -(-m // lanes)
-    width = 0.5 if 2 * m <= lanes else 2 - vectors % 2  # of a block, in vectors
-    calls = -(-ow // GEMM_ROWS[1]) * -(-vectors // max(width, 1))  # for a row of outputs
-    outputs = ow * width / -(-ow // GEMM_ROWS[1])  # vectors in registers
     k = channels * taps
     met = k
     if is_padded and problem.padding_mode == "constant":
         met *= _share_of_rows(problem)
-    line = 1 + ow * problem.stride[1] / -(-ow // GEMM_ROWS[1]) / lanes
-    call = 30 + max(outputs, 5, line * 6 / problem.KW) * met + line * k / problem.KW
-    cycles = oh * (calls * (call + 10 * (k // 1280)) + 6 * vectors * ow) + 500
+    calls = -(-ow // GEMM_ROWS[1])  # for a row of outputs and a block of channels
+    line = 1 + ow * problem.stride[1] / calls / lanes
+    row = 6 * vectors * ow
+    # Blocks of two vectors, and one that has fewer.
+    for width, n_blocks in ((2, vectors // 2), (0.5 if 2 * m <= lanes else 1, vectors % 2)):
+        outputs = ow * width / calls  # vectors in registers
+        call = 30 + max(outputs, 5, line * 6 / problem.KW) * met + line * k / problem.KW
+        row += n_blocks * calls * (call + 10 * (k // 1280))
+    cycles = oh * row + 500
     if is_padded:
         height, width = problem.H + sum(problem.padding[0]), problem.W + sum(problem.padding[1])
         cycles += channels * height * (20 + 8 * width / lanes)

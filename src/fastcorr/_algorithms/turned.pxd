@@ -81,8 +81,9 @@ cdef inline void gather_kernels(const char *w, Py_ssize_t outer_bytes, Py_ssize_
 
 cdef inline void reverse_nine(const number_t *last, number_t *to) noexcept nogil:
     cdef int i
-    for i in range(8 // (16 // <int> sizeof(number_t))):
-        reverse_vector(last - i * (16 // <int> sizeof(number_t)), to + i * (16 // <int> sizeof(number_t)))
+    cdef int lanes = 16 // <int> sizeof(number_t)
+    for i in range(8 // lanes):
+        reverse_vector(last - i * lanes, to + i * lanes)
     to[8] = last[-8]
 
 
