@@ -113,3 +113,16 @@ def test_channels_alone_and_beside_others(isa, dtype):
         y = fastcorr.corr2d(x, w[:n], padding=1)
         for first in range(0, n, 8):
             check_bits(fastcorr.corr2d(x, w[first : first + 8], padding=1), y[first : first + 8])
+
+
+def test_an_infinity_changes_no_channels_of_other_blocks(isa):
+    """Rows of taps in the padding are left out for finite weights, block by block."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((150, 9, 17), np.float32)
+    w = rng.standard_normal((256, 150, 3, 3), np.float32)
+    y = fastcorr.corr2d(x, w, padding=1, workers=1)
+    w[100, 0, 0, 0] = np.inf
+    others = np.r_[:96, 128:256]
+    for workers in (1, 2, 3, 7, 16):
+        got = fastcorr.corr2d(x, w, padding=1, workers=workers)
+        check_bits(got[others], y[others])

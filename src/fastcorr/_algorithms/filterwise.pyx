@@ -96,14 +96,14 @@ ctypedef struct job_t:
     const Py_ssize_t *place[2]          # in the turned weights, of the terms as w has them
     const Py_ssize_t *last_place[2]     # the same in the last block
     # scratch, in bytes from its start
-    Py_ssize_t at_row_bytes, at_column_bytes, at_places, at_window, at_weights, at_bias, at_acc
+    Py_ssize_t at_row_bytes, at_column_bytes, at_places, at_window, at_weights, at_skips, at_bias
+    Py_ssize_t at_acc
 
 
 ctypedef struct tile_t:
     Py_ssize_t group, image0, images, row0, rows, block0, blocks
     Py_ssize_t c0, nc                   # channels of the chunk
     bint is_first, is_last              # chunk
-    bint skips
 
 
 cdef inline int vectors_of(const job_t *job, const tile_t *t, Py_ssize_t block) noexcept nogil:
@@ -111,11 +111,11 @@ cdef inline int vectors_of(const job_t *job, const tile_t *t, Py_ssize_t block) 
     return job.last_nv if t.block0 + block == job.n_blocks - 1 else job.nv
 
 
-cdef void turn_weights(const job_t *job, tile_t *t, char *scratch) noexcept nogil:
+cdef void turn_weights(const job_t *job, const tile_t *t, char *scratch) noexcept nogil:
     """Copy the chunk of w as [block][k][nr], and see whether rows of taps may be left out."""
     cdef Py_ssize_t lanes = job.kernel.lanes, item = job.kernel.item_bytes
     cdef Py_ssize_t nr = job.nr, kc = t.nc * job.kh * job.kw
-    cdef Py_ssize_t block, v, m, n, i, used = 0
+    cdef Py_ssize_t block, v, m, n, i
     cdef int nv
     cdef const Py_ssize_t *place
     cdef const char *src
@@ -132,12 +132,13 @@ cdef void turn_weights(const job_t *job, tile_t *t, char *scratch) noexcept nogi
                 job.kernel.interleave(n, kc, src, job.w.f // item, dst, place)
             else:
                 gather_weights(job, t, src, n, dst, place)
-        used = block * kc * nr + kc * (nv * lanes if nv > 0 else nr)
-    if job.nv == 0:  # the halves that hold something
-        dst = scratch + job.at_weights
-        for i in range(1, kc):
-            memcpy(dst + i * nr * item, dst + i * lanes * item, nr * item)
-    t.skips = job.may_skip and job.kernel.is_finite(used, scratch + job.at_weights)
+        dst = scratch + job.at_weights + block * kc * nr * item
+        if nv == 0:  # the halves that hold something
+            for i in range(1, kc):
+                memcpy(dst + i * nr * item, dst + i * lanes * item, nr * item)
+        # Of a block alone, as it changes the order of a sum: tiles have any number of them.
+        scratch[job.at_skips + block] = job.may_skip and job.kernel.is_finite(
+            kc * (nv * lanes if nv > 0 else nr), dst)
 
 
 cdef void gather_weights(const job_t *job, const tile_t *t, const char *src, Py_ssize_t n,
@@ -207,7 +208,7 @@ cdef void multiply(const job_t *job, const tile_t *t, Py_ssize_t image, Py_ssize
         x = scratch + job.at_window
     for row in range(t.rows):
         k0, k1 = 0, job.kh
-        if t.skips:
+        if scratch[job.at_skips + block]:
             top = (t.row0 + row) * job.stride_y - job.rows.before  # in x, of the first tap
             if top < 0:
                 k0 = min(ceil_div(-top, job.dilation_y), job.kh)
@@ -375,6 +376,7 @@ cdef class Filterwise(Tiled):
         job.at_places, at = at, at + whole_lines(pixels * sizeof(Py_ssize_t))
         job.at_window, at = at, at + whole_lines(job.chunk_channels * job.channel_size * item)
         job.at_weights, at = at, at + whole_lines(job.tile_blocks * k * max(nr, lanes) * item)
+        job.at_skips, at = at, at + whole_lines(job.tile_blocks)
         job.at_bias, at = at, at + whole_lines(job.tile_blocks * nr * item)
         job.at_acc, at = at, at + whole_lines(
             pixels * nr * item * (1 if job.n_chunks == 1 else job.tile_images * job.tile_blocks))
