@@ -366,7 +366,8 @@ cdef class Gemm(Tiled):
         """Whether pixels are packed from where they lie in an x like a new array."""
         cdef job_t *job = &self.base
         return (job.kh == job.kw == job.stride_y == job.stride_x == job.k_parts
-                == job.image_parts == 1 and self.loads_as_computed)
+                == job.image_parts == 1 and self.loads_as_computed
+                and not self.problem.channels_last)
 
     def _rows_collide(self, Py_ssize_t item):
         """Whether rows of w meet in one set of a first-level cache, being 4096 bytes apart."""
