@@ -26,7 +26,7 @@ MAX_COLLIDING_ROWS = 9
 # is flat around the best, so other processors are served as well).
 CYCLES_PER_STAGED_VECTOR = 8.0  # mostly waiting for x
 CYCLES_PER_STAGED_ROW = 20.0
-CYCLES_PER_READ_VECTOR = 6.0  # the same, where it is packed at once
+CYCLES_PER_READ_VECTOR = 6.0  # the same, where it is packed at once (Xeon, AVX-512, 2026-11-27)
 WEIGHT_BYTES_PER_CYCLE = 16.0
 CYCLES_PER_PACKED_VECTOR = 2.0
 CYCLES_PER_PACKED_RUN = 4.0
