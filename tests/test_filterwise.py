@@ -36,6 +36,9 @@ EDGES = [
     *(Case((3, 2, n, 7), (9, 2, k, 3), {"padding": (p, 1), "stride": (s, 2), "dilation": (d, 1)})
       for n in (1, 4, 9) for k in (2, 5) for p in (1, 4, 9) for s in (1, 3) for d in (1, 2)
       if (k - 1) * d < n + 2 * p),
+    # An odd number of vectors: the last one alone, in chunks and groups, with rows in the padding.
+    *(Case((2, c, 9, 17), (m, c // g, 3, 3), {"padding": 1, "groups": g})
+      for c in (4, 300) for m in (40, 48, 80, 88) for g in (1, 2)),
     # Many small images, groups, strides and dilations, channels last.
     *(Case((n, 6, 8, 9), (12, 2, 3, 3), {"groups": 3, "padding": 1}) for n in (1, 2, 40)),
     *(Case((2, 11, 13, 6), (10, 3, 3, 2),
@@ -98,3 +101,28 @@ def test_bits_do_not_depend_on_workers_or_the_batch(case):
         check_bits(fastcorr.corr2d(x, w, workers=workers, **case.options), y)
     if x.ndim == 4:
         check_bits(fastcorr.corr2d(x[1:2], w, **case.options), y[1:2])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_channels_alone_and_beside_others(isa, dtype):
+    """Whatever block they are in."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((150, 9, 17)).astype(dtype)
+    w = rng.standard_normal((88, 150, 3, 3)).astype(dtype)
+    for n in (48, 80, 88):
+        y = fastcorr.corr2d(x, w[:n], padding=1)
+        for first in range(0, n, 8):
+            check_bits(fastcorr.corr2d(x, w[first : first + 8], padding=1), y[first : first + 8])
+
+
+def test_an_infinity_changes_no_channels_of_other_blocks(isa):
+    """Rows of taps in the padding are left out for finite weights, block by block."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((150, 9, 17), np.float32)
+    w = rng.standard_normal((256, 150, 3, 3), np.float32)
+    y = fastcorr.corr2d(x, w, padding=1, workers=1)
+    w[100, 0, 0, 0] = np.inf
+    others = np.r_[:96, 128:256]
+    for workers in (1, 2, 3, 7, 16):
+        got = fastcorr.corr2d(x, w, padding=1, workers=workers)
+        check_bits(got[others], y[others])

@@ -93,6 +93,20 @@ def test_small_images_in_and_out_of_a_batch():
             check_bits(fastcorr.corr2d(x[i], w, padding=1, method="direct", workers=1), y[i])
 
 
+@pytest.mark.parametrize("size", [(1, 81), (1, 113), (1, 161), (2, 81), (5, 29)])
+@pytest.mark.parametrize("channels", [500, 640, 1280])
+def test_the_last_pixels_of_a_small_image(isa, size, channels):
+    """They are summed in an order of their own, which the number of tiles must not change."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, channels, *size), np.float32)
+    for n_kernels in (14, 64, 200):
+        w = rng.standard_normal((n_kernels, channels, 1, 1), np.float32)
+        alone = fastcorr.corr2d(x[1], w, method="direct", workers=1)
+        for workers in (1, 2, 7, 16):
+            y = fastcorr.corr2d(x, w, method="direct", workers=workers)
+            check_bits(y[1], alone)
+
+
 @pytest.mark.parametrize("workers", [None, 1, 2])
 def test_many_python_threads_at_once(workers):
     problems = [(case, normal_arrays(case, "float32", i)) for i, case in enumerate(PARALLEL)]

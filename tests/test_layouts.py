@@ -143,3 +143,16 @@ def test_an_empty_out_is_written_and_returned():
     out = np.empty((0, 5, 4, 4), np.float32)
     x, w = np.empty((0, 3, 6, 6), np.float32), np.ones((5, 3, 3, 3), np.float32)
     assert fastcorr.corr2d(x, w, out=out) is out
+
+
+@pytest.mark.parametrize("axis", [None, -1])
+def test_large_results_begin_with_a_cache_line(axis):
+    x, w = np.ones((40, 40, 32), np.float32), np.ones((32, 1, 3, 3), np.float32)
+    options = {"groups": 32, "padding": 1, "channel_axis": axis}
+    if axis is None:
+        x = np.ones((32, 40, 32), np.float32)
+    y = fastcorr.corr2d(x, w, **options)
+    dx = fastcorr.corr2d_grad_input(y, w, x.shape, **options)
+    for result in (y, dx):
+        assert result.ctypes.data % 64 == 0
+        assert result.flags.carray

@@ -22,12 +22,15 @@ def transposed(w, groups):
         ((7, 31, 1, 1), 1), ((8, 32, 1, 1), 1), ((9, 33, 1, 1), 1),  # beside the blocks' sizes
         ((35, 33, 1, 1), 1), ((70, 5, 1, 1), 2),  # whole vectors and a rest
         ((5, 33, 3, 3), 1), ((12, 3, 3, 3), 4), ((6, 1, 5, 2), 6), ((4, 2, 1, 3), 2),
+        ((9, 5, 1, 7), 1), ((9, 5, 6, 1), 1), ((3, 34, 2, 2), 1), ((3, 4, 4, 4), 1),
+        ((3, 4, 17, 16), 1), ((3, 4, 5, 5), 1),  # more taps than a table holds
     ],
 )  # fmt: skip
 def test_it_is_a_transposed_copy(shape, groups, dtype):
     w = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
     flipped, every_other = w[..., ::-1, ::-1], w[..., ::2, ::-2]
-    for view in (w, flipped, every_other, np.asfortranarray(w)):
+    beside = np.repeat(w, 2, axis=-1)[..., ::-1, -1 : -1 - w.shape[-1] : -1]
+    for view in (w, flipped, every_other, beside, np.asfortranarray(w)):
         for workers in (1, 2):
             result = turned(view, groups, workers)
             assert result.flags.c_contiguous

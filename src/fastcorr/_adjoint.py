@@ -14,8 +14,8 @@ dilation / g, and no zeros are put between the samples of dy. Its result goes st
 stride-th position of dx. Taps that would see a sample before or after dy are padded with zeros;
 padding of x that nobody asks for is a slice of dy. For depthwise kernels, and for patches that do
 not overlap, one algorithm takes all phases at once; at stride 1 there is one phase, which a product
-of matrices takes for 1 x 1 kernels with channels last, and products of dy with all taps for few
-channels of small images.
+of matrices takes for 1 x 1 kernels with channels last or of small images, and products of dy with
+all taps for few channels of small images.
 
 With a padding mode, what the padded positions collect is added to the samples that they came from,
 by the index maps of `_padding`, a strip of them at a time, in a fixed order: rows above and below x

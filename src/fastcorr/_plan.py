@@ -51,7 +51,7 @@ from fastcorr._algorithms import (
     winograd,
     winograd_cuts,
 )
-from fastcorr._algorithms.arrays import place, placed
+from fastcorr._algorithms.arrays import empty_of, place, placed
 from fastcorr._kernels.dispatch import compute_dtype, is_kernel_dtype
 from fastcorr._padding import margins_of
 from fastcorr._problem import Problem, cast_padding_value, check_out, normalise
@@ -163,8 +163,8 @@ class Plan:
     """
 
     __slots__ = (
-        "_cast", "_is_mixed", "_run", "_runner", "_ways", "_zero", "algorithm", "flops", "method",
-        "problem", "reason", "seconds",
+        "_cast", "_empty", "_is_mixed", "_run", "_runner", "_ways", "_zero", "algorithm", "flops",
+        "method", "problem", "reason", "seconds",
     )  # fmt: skip
 
     method: str
@@ -186,6 +186,7 @@ class Plan:
         self._take(ways[0])
         self._ways = ways if hasattr(self._runner, "prepare") else None
         self._zero = compute_bytes(problem, 0)
+        self._empty = empty_of(problem.y_shape, problem.dtype)
 
     def _take(self, way):
         self.method, self.algorithm, self.reason = way.row.method, way.row.name, way.reason
@@ -273,7 +274,7 @@ class Plan:
         if self._cast is not None:
             x = x.astype(self._cast[0], copy=False)
         if out is None:  # the shortest way, for small calls
-            y = np.empty(problem.y_shape, problem.dtype)
+            y = self._empty(problem.y_shape, problem.dtype)
         else:
             y = place(out, problem.y_shape, problem.dtype, x, w)
         if y.size:

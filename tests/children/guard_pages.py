@@ -25,6 +25,9 @@ SMALL = [
     for groups in (2, 4)
     for f in (groups, 5 * groups)
 ]
+LONG_ROWS = [
+    cases.Case((c, 1, w), (20, c, 1, k)) for c, w in [(700, 300), (640, 81)] for k in (1, 3)
+]
 # x, w and options; for the gradients: many tiles of 3 x 3, few, channels last, strides, depthwise.
 GRADIENTS = [
     cases.Case((c, h, w), (f, c // groups, k, k), {"padding": padding, "groups": groups, **more})
@@ -37,6 +40,7 @@ GRADIENTS = [
         (3, 5, 9, 17, 5, 2, 1, {}),
         (6, 16, 14, 14, 5, 0, 1, {}),
         (24, 40, 7, 7, 1, 0, 1, {}),
+        (500, 700, 3, 3, 1, 0, 1, {}),
         (24, 40, 15, 9, 1, 0, 1, {"stride": 2}),
         (8, 12, 17, 19, 3, 1, 1, {"stride": 2}),
         (8, 12, 16, 16, 2, 0, 1, {"stride": 2}),
@@ -84,7 +88,7 @@ def main():
     dtypes = "float32", "float64", "int8", "int32", "float16", "complex64"
     problems = [(case, dtypes[i % 6]) for i, case in enumerate(cases.ALL[::5])]
     problems += [(case, dtype) for case in cases.STRIPS[::3] for dtype in dtypes[:2]]
-    problems += [(case, dtype) for case in SMALL for dtype in dtypes[:2]]
+    problems += [(case, dtype) for case in SMALL + LONG_ROWS for dtype in dtypes[:2]]
     calls = [forward(case, dtype, seed) for seed, (case, dtype) in enumerate(problems)]
     calls_of_gradients = [
         backward(case, dtype, seed, axis)

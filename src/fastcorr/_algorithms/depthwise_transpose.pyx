@@ -41,6 +41,7 @@ import_array()
 unsupported = depthwise.unsupported  # the same layers, going forward
 
 TILE_BYTES = 128 * 1024         # of outputs of a block: with the samples of dy in the second level
+SIDE_BLOCKS = 8                 # of channels side by side in memory, that one thread takes
 ITEM_CYCLES = 50e3              # of the blocks that a thread takes at once
 CYCLES_PER_THREAD = 30e3
 CYCLES_PER_TAP = 1.2            # and pixel (EPYC 9004, AVX-512, 2026-11)
@@ -210,8 +211,14 @@ cdef class DepthwiseTranspose(Tiled):
         n_blocks = ceil_div(job.channels, lanes)
         stride_y, stride_x = job.rows.stride, job.columns.stride
 
+        # With channels last, a thread takes blocks side by side, whose lines it fetches together,
+        # of smaller tiles, so that they are still there.
+        side = 1
+        if self.problem.channels_last:
+            side = ceil_div(n_blocks, ceil_div(n_blocks, SIDE_BLOCKS))
+
         # Whole strides, so that all tiles begin with the first phase.
-        most = TILE_BYTES // (lanes * item)
+        most = min(TILE_BYTES, 2 * TILE_BYTES // side) // (lanes * item)
         columns = job.columns.n
         while columns > FEWEST_COLUMNS and columns * max(4, stride_y) > most:
             columns = max(ceil_div(columns, 2), FEWEST_COLUMNS)
@@ -221,15 +228,16 @@ cdef class DepthwiseTranspose(Tiled):
         cycles_per_row = columns * (
             CYCLES_PER_PIXEL + CYCLES_PER_TAP * job.n_taps / (stride_y * stride_x))
         if workers > 1:  # tiles for every thread, where they are worth it
-            others = self.problem.N * n_blocks * n_column_tiles
+            others = self.problem.N * ceil_div(n_blocks, side) * n_column_tiles
             n_row_tiles = min(ceil_div(4 * workers, others),
-                              1 + int(job.rows.n * cycles_per_row / ITEM_CYCLES))
+                              1 + int(job.rows.n * cycles_per_row * side / ITEM_CYCLES))
             rows = min(rows, max(ceil_div(job.rows.n, n_row_tiles), 4))
         rows = ceil_div(min(rows, job.rows.n), stride_y) * stride_y
         n_row_tiles = ceil_div(job.rows.n, rows)
         tile_cycles = 500 + cycles_per_row * rows
         others = self.problem.N * n_row_tiles * n_column_tiles
-        blocks = max(min(int(ITEM_CYCLES / tile_cycles), n_blocks * others // (4 * workers)), 1)
+        blocks = max(
+            min(int(ITEM_CYCLES / tile_cycles), n_blocks * others // (4 * workers)), side)
         n_block_tiles = ceil_div(n_blocks, blocks)
         tile_cycles *= blocks
         job.tiling = tiling_t(

@@ -86,7 +86,7 @@ ctypedef struct job_t:
     bint may_skip                       # rows of taps that meet padding: it is zero
     bint dense_y                        # rows follow each other without a gap
     Py_ssize_t chunk_channels, n_chunks
-    int nv, most_pixels                 # vectors of a block of output channels; 0: half of one
+    int nv, last_nv                     # vectors of a block of output channels; 0: half of one
     Py_ssize_t nr, n_blocks             # its output channels; such blocks in a group
     Py_ssize_t tile_images, tile_rows, tile_blocks
     Py_ssize_t n_image_tiles, n_row_tiles, n_block_tiles
@@ -94,27 +94,36 @@ ctypedef struct job_t:
     # For all chunks but the last one, and for the last one:
     const Py_ssize_t *offset[2]         # of x, from the first output's window, [k]
     const Py_ssize_t *place[2]          # in the turned weights, of the terms as w has them
+    const Py_ssize_t *last_place[2]     # the same in the last block
     # scratch, in bytes from its start
-    Py_ssize_t at_row_bytes, at_column_bytes, at_places, at_window, at_weights, at_bias, at_acc
+    Py_ssize_t at_row_bytes, at_column_bytes, at_places, at_window, at_weights, at_skips, at_bias
+    Py_ssize_t at_acc
 
 
 ctypedef struct tile_t:
     Py_ssize_t group, image0, images, row0, rows, block0, blocks
     Py_ssize_t c0, nc                   # channels of the chunk
     bint is_first, is_last              # chunk
-    bint skips
 
 
-cdef void turn_weights(const job_t *job, tile_t *t, char *scratch) noexcept nogil:
+cdef inline int vectors_of(const job_t *job, const tile_t *t, Py_ssize_t block) noexcept nogil:
+    """Of a block of the tile: the last one of a group may have fewer than the others."""
+    return job.last_nv if t.block0 + block == job.n_blocks - 1 else job.nv
+
+
+cdef void turn_weights(const job_t *job, const tile_t *t, char *scratch) noexcept nogil:
     """Copy the chunk of w as [block][k][nr], and see whether rows of taps may be left out."""
     cdef Py_ssize_t lanes = job.kernel.lanes, item = job.kernel.item_bytes
     cdef Py_ssize_t nr = job.nr, kc = t.nc * job.kh * job.kw
     cdef Py_ssize_t block, v, m, n, i
-    cdef const Py_ssize_t *place = job.place[t.is_last]
+    cdef int nv
+    cdef const Py_ssize_t *place
     cdef const char *src
     cdef char *dst
     for block in range(t.blocks):
-        for v in range(max(job.nv, 1)):
+        nv = vectors_of(job, t, block)
+        place = job.place[t.is_last] if nv == job.nv else job.last_place[t.is_last]
+        for v in range(max(nv, 1)):
             m = (t.block0 + block) * nr + v * lanes
             n = max(min(lanes, job.m - m), 0)
             src = job.w.data + (t.group * job.m + m) * job.w.f + t.c0 * job.w.c
@@ -123,12 +132,13 @@ cdef void turn_weights(const job_t *job, tile_t *t, char *scratch) noexcept nogi
                 job.kernel.interleave(n, kc, src, job.w.f // item, dst, place)
             else:
                 gather_weights(job, t, src, n, dst, place)
-    if job.nv == 0:  # the halves that hold something
-        dst = scratch + job.at_weights
-        for i in range(1, kc):
-            memcpy(dst + i * nr * item, dst + i * lanes * item, nr * item)
-    t.skips = job.may_skip and job.kernel.is_finite(
-        t.blocks * kc * nr, scratch + job.at_weights)
+        dst = scratch + job.at_weights + block * kc * nr * item
+        if nv == 0:  # the halves that hold something
+            for i in range(1, kc):
+                memcpy(dst + i * nr * item, dst + i * lanes * item, nr * item)
+        # Of a block alone, as it changes the order of a sum: tiles have any number of them.
+        scratch[job.at_skips + block] = job.may_skip and job.kernel.is_finite(
+            kc * (nv * lanes if nv > 0 else nr), dst)
 
 
 cdef void gather_weights(const job_t *job, const tile_t *t, const char *src, Py_ssize_t n,
@@ -177,16 +187,18 @@ cdef void find_window(const job_t *job, const tile_t *t, char *scratch) noexcept
 cdef void multiply(const job_t *job, const tile_t *t, Py_ssize_t image, Py_ssize_t block,
                    char *acc, char *scratch) noexcept nogil:
     """One block of channels of the tile's rows, the chunk's terms."""
-    cdef Py_ssize_t item = job.kernel.item_bytes, nr = job.nr
-    cdef Py_ssize_t n_blocks = ceil_div(job.ow, job.most_pixels)
+    cdef Py_ssize_t item = job.kernel.item_bytes
+    cdef int nv = vectors_of(job, t, block)
+    cdef Py_ssize_t nr = nv * job.kernel.lanes if nv > 0 else job.nr
+    cdef Py_ssize_t n_blocks = ceil_div(job.ow, job.kernel.gemm_rows[max(nv, 1)])
     cdef Py_ssize_t narrow = job.ow // n_blocks, n_wide = job.ow % n_blocks
     cdef Py_ssize_t row, i, p, k0, k1, top, row_step, step, terms = t.nc * job.kw
     cdef const Py_ssize_t *offset = job.offset[t.is_last]
-    cdef const char *w = scratch + job.at_weights + block * terms * job.kh * nr * item
+    cdef const char *w = scratch + job.at_weights + block * terms * job.kh * job.nr * item
     cdef const char *bias = NULL
     cdef const char *x
     if t.is_last and job.bias != NULL:
-        bias = scratch + job.at_bias + block * nr * item
+        bias = scratch + job.at_bias + block * job.nr * item
     if job.direct_x:
         row_step, step = job.stride_y * job.x.h, job.stride_x * (job.x.w // item)
         x = (job.x.data + image * job.x.n + (t.group * job.channels + t.c0) * job.x.c
@@ -196,14 +208,14 @@ cdef void multiply(const job_t *job, const tile_t *t, Py_ssize_t image, Py_ssize
         x = scratch + job.at_window
     for row in range(t.rows):
         k0, k1 = 0, job.kh
-        if t.skips:
+        if scratch[job.at_skips + block]:
             top = (t.row0 + row) * job.stride_y - job.rows.before  # in x, of the first tap
             if top < 0:
                 k0 = min(ceil_div(-top, job.dilation_y), job.kh)
             k1 = max(min(ceil_div(job.rows.n - top, job.dilation_y), job.kh), k0)
         for i in range(n_blocks):
             p = narrow + (i < n_wide)
-            job.kernel.filterwise[job.nv][p](
+            job.kernel.filterwise[nv][p](
                 (k1 - k0) * terms, x + (i * narrow + min(i, n_wide)) * step * item, step,
                 offset + k0 * terms, w + k0 * terms * nr * item, bias, acc, not t.is_first)
             acc += p * nr * item
@@ -213,8 +225,10 @@ cdef void multiply(const job_t *job, const tile_t *t, Py_ssize_t image, Py_ssize
 cdef void store(const job_t *job, const tile_t *t, Py_ssize_t image, Py_ssize_t block,
                 const char *acc, char *scratch) noexcept nogil:
     """Write finished sums to y."""
-    cdef Py_ssize_t item = job.kernel.item_bytes, nr = job.nr, n
-    cdef Py_ssize_t m = (t.block0 + block) * nr, n_channels = min(nr, job.m - m)
+    cdef Py_ssize_t item = job.kernel.item_bytes, n
+    cdef int nv = vectors_of(job, t, block)
+    cdef Py_ssize_t nr = nv * job.kernel.lanes if nv > 0 else job.nr
+    cdef Py_ssize_t m = (t.block0 + block) * job.nr, n_channels = min(nr, job.m - m)
     cdef const Py_ssize_t *places = <const Py_ssize_t *> (scratch + job.at_places)
     cdef char *y = (job.y.data + image * job.y.n + (t.group * job.m + m) * job.y.c
                     + t.row0 * job.y.h)
@@ -323,11 +337,12 @@ cdef class Filterwise(Tiled):
         cdef Py_ssize_t item = kernel.item_bytes, lanes = kernel.lanes, at = 0
         job[0] = self.base
         job.kernel = kernel
-        # One vector at a time is hardly slower than two, and wastes none of an odd number.
-        job.nv = 2 - ceil_div(job.m, lanes) % 2
+        # Two vectors at a time, as each number of x is loaded for both; the last of an odd number
+        # is alone.
+        vectors = ceil_div(job.m, lanes)
+        job.nv, job.last_nv = min(vectors, 2), 2 - vectors % 2
         if job.m <= lanes // 2 and kernel.filterwise[0][1] != NULL:
-            job.nv = 0
-        job.most_pixels = kernel.gemm_rows[max(job.nv, 1)]
+            job.nv = job.last_nv = 0
         job.nr = nr = job.nv * lanes if job.nv > 0 else lanes // 2
         job.n_blocks = ceil_div(job.m, nr)
         k = job.chunk_channels * job.kh * job.kw
@@ -349,9 +364,11 @@ cdef class Filterwise(Tiled):
                                         job.dilation_x])).astype(np.intp)
             order = np.lexsort((terms[:, 2], terms[:, 0], terms[:, 1]))  # as in w
             place = (order * max(nr, lanes)).astype(np.intp)
-            cut.arrays += [offset, place]
+            last_place = (order * max(job.last_nv, 1) * lanes).astype(np.intp)
+            cut.arrays += [offset, place, last_place]
             job.offset[i] = <const Py_ssize_t *> PyArray_DATA(<ndarray> offset)
             job.place[i] = <const Py_ssize_t *> PyArray_DATA(<ndarray> place)
+            job.last_place[i] = <const Py_ssize_t *> PyArray_DATA(<ndarray> last_place)
 
         pixels = job.tile_rows * job.ow
         job.at_row_bytes, at = at, at + whole_lines(job.window_rows * sizeof(Py_ssize_t))
@@ -359,6 +376,7 @@ cdef class Filterwise(Tiled):
         job.at_places, at = at, at + whole_lines(pixels * sizeof(Py_ssize_t))
         job.at_window, at = at, at + whole_lines(job.chunk_channels * job.channel_size * item)
         job.at_weights, at = at, at + whole_lines(job.tile_blocks * k * max(nr, lanes) * item)
+        job.at_skips, at = at, at + whole_lines(job.tile_blocks)
         job.at_bias, at = at, at + whole_lines(job.tile_blocks * nr * item)
         job.at_acc, at = at, at + whole_lines(
             pixels * nr * item * (1 if job.n_chunks == 1 else job.tile_images * job.tile_blocks))

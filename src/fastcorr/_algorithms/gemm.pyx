@@ -356,11 +356,18 @@ cdef class Gemm(Tiled):
             job.groups, job.m, job.channels, job.kh, job.kw, job.k_parts, job.n_images, job.oh,
             job.ow, self.problem.stride, self.problem.dilation,
             (job.chunk_channels, job.chunk_kh, job.chunk_kw), job.n_chunks,
-            self._rows_collide(kernel.item_bytes), 0,
+            self._rows_collide(kernel.item_bytes), self._packs_in_place(), 0,
             tuple(kernel.gemm_rows[nv] for nv in range(FC_GEMM_MAX_VECTORS + 1)), kernel.lanes,
             kernel.item_bytes)
         product = product._replace(tail=self._tail(product))
         return self._make(kernel, workers, product.tail, best_cut(product, workers))
+
+    def _packs_in_place(self):
+        """Whether pixels are packed from where they lie in an x like a new array."""
+        cdef job_t *job = &self.base
+        return (job.kh == job.kw == job.stride_y == job.stride_x == job.k_parts
+                == job.image_parts == 1 and self.loads_as_computed
+                and not self.problem.channels_last)
 
     def _rows_collide(self, Py_ssize_t item):
         """Whether rows of w meet in one set of a first-level cache, being 4096 bytes apart."""
@@ -455,7 +462,7 @@ cdef class Gemm(Tiled):
         in_cache = job.channels * job.rows.n * job.columns.n * item <= IN_PLACE_BYTES
         job.in_place = (
             (job.pitch == columns if job.packed else in_cache or n_blocks == 1)
-            and columns == job.ow and job.stride_y == job.stride_x == 1
+            and (columns == job.ow or job.rows.n == 1) and job.stride_y == job.stride_x == 1
             and job.n_row_planes == job.n_column_planes == 1
             and job.k_parts == job.image_parts == 1 and self.loads_as_computed)
         cut.taps = taps.ravel(), last_taps.ravel()
@@ -543,8 +550,9 @@ cdef class Gemm(Tiled):
         job.w = weights_of(w, w.ndim, w.itemsize // 2)
         job.bias = NULL if bias is None else <const char *> PyArray_DATA(<ndarray> bias)
         job.in_place = (
-            job.in_place and job.x.w == item and job.x.h == job.pitch * item
-            and job.x.c % item == 0 and job.x.c >= job.rows.n * job.x.h
+            job.in_place and job.x.w == item
+            and (job.rows.n == 1 or job.x.h == job.columns.n * item)
+            and job.x.c % item == 0 and job.x.c >= job.rows.n * job.columns.n * item
             and (not job.packed or job.x.n % item == 0))
         job.straight = (self.stores_as_computed and job.n_chunks == 1 and job.y.w == item
                         and job.y.c % item == job.y.h % item == 0)

@@ -26,6 +26,7 @@ MAX_COLLIDING_ROWS = 9
 # is flat around the best, so other processors are served as well).
 CYCLES_PER_STAGED_VECTOR = 8.0  # mostly waiting for x
 CYCLES_PER_STAGED_ROW = 20.0
+CYCLES_PER_READ_VECTOR = 6.0  # the same, where it is packed at once (Xeon, AVX-512, 2026-11-27)
 WEIGHT_BYTES_PER_CYCLE = 16.0
 CYCLES_PER_PACKED_VECTOR = 2.0
 CYCLES_PER_PACKED_RUN = 4.0
@@ -56,6 +57,7 @@ class Product(NamedTuple):
     chunk: tuple[int, int, int]  # channels, rows and columns of taps that are staged together
     n_chunks: int
     rows_collide: bool  # rows of w meet in one set of a first-level cache
+    packs_in_place: bool  # nothing is staged where pixels are packed
     tail: int  # pixels of an image that fc_dot computes
     gemm_rows: tuple[int, ...]  # most rows of a block, by vectors of pixels
     lanes: int
@@ -96,7 +98,8 @@ def best_cut(product, workers):
     best = None
     for nv, n_blocks in block_choices(product.m, product.gemm_rows, product.rows_collide):
         nr = nv * lanes
-        for columns in _column_sizes(product, nr):
+        # A tail is that of the image: tiles hold all of it.
+        for columns in (product.ow,) if tail else _column_sizes(product, nr):
             layout_x = axis_layout(
                 columns, product.chunk[2], product.stride[1], product.dilation[1]
             )
@@ -162,6 +165,8 @@ def _best_blocks(
     _, chunk_kh, chunk_kw = product.chunk
     staging *= ceil_div(product.kh, chunk_kh) * ceil_div(product.kw, chunk_kw)
     if way == "packed":
+        if product.packs_in_place and (columns == product.ow or product.oh == 1):
+            staging = images * product.channels * rows * columns / lanes * CYCLES_PER_READ_VECTOR
         staging += k * (CYCLES_PER_PACKED_VECTOR * vectors + CYCLES_PER_PACKED_RUN * runs)
     block = product.m / n_blocks
     panels = vectors // nv * panel_cycles(block, nv)

@@ -178,18 +178,18 @@ cdef inline const char *place_of(const job_t *job, const tile_t *t,
     """The tile's first input of the chunk, in x."""
     return (job.x.data + t.image0 * job.x.n + (t.group * job.channels + chunk.c0) * job.x.c
             + (t.row0 + chunk.ky0 * job.dilation_y) * job.x.h
-            + chunk.kx0 * job.dilation_x * job.x.w)
+            + (t.column0 + chunk.kx0 * job.dilation_x) * job.x.w)
 
 
 cdef inline bint reads_beyond(const job_t *job, const tile_t *t, const chunk_t *chunk,
                               Py_ssize_t end) noexcept nogil:
     """Whether pixels up to `end` would be read behind the last channel of x, from it or before."""
     cdef Py_ssize_t rows = t.row0 + (chunk.ky0 + chunk.nky - 1) * job.dilation_y
-    cdef Py_ssize_t columns = (chunk.kx0 + chunk.nkx - 1) * job.dilation_x
+    cdef Py_ssize_t columns = t.column0 + (chunk.kx0 + chunk.nkx - 1) * job.dilation_x
     cdef Py_ssize_t channels_left = (
         (job.groups - t.group) * job.channels - chunk.c0 - chunk.nc)
-    return (rows * job.pitch + columns + end
-            > channels_left * (job.x.c // job.kernel.item_bytes) + job.rows.n * job.pitch)
+    return (rows * job.columns.n + columns + end
+            > channels_left * (job.x.c // job.kernel.item_bytes) + job.rows.n * job.columns.n)
 
 
 cdef inline void clear_rest(const job_t *job, Py_ssize_t k, Py_ssize_t n,

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # mypy: ignore-errors
-"""From dy to dx of 1 x 1 kernels with channels last: dx (pixels x C) = dy (pixels x F) w (F x C).
+"""From dy to dx of 1 x 1 kernels: dx (pixels x C) = dy (pixels x F) w (F x C).
 
-All three matrices lie in memory as the implicit matrix product (gemm.pyx) likes them best: it reads
-dy as its weights, one row for each pixel, and w as an image of F channels whose "pixels" are the C
-channels of dx. So nothing is turned, and sums go straight to dx. The correlation that `_adjoint`
-would take instead turns w, and copies every pixel of dy and of dx to where it needs it.
+With channels last, all three matrices lie in memory as the implicit matrix product (gemm.pyx) likes
+them best: it reads dy as its weights, one row for each pixel, and w as an image of F channels whose
+"pixels" are the C channels of dx. So nothing is turned, and sums go straight to dx. The correlation
+that `_adjoint` would take instead turns w, and copies every pixel of dy and of dx to where it needs
+it.
+
+With channels first, dy and dx are turned instead of w: less to copy where images are small, and
+channels fill vectors that 49 pixels do not.
 
 How many pixels there are is how many rows dy has: it changes no sum, whatever the batch.
 """
@@ -13,10 +17,16 @@ How many pixels there are is how many rows dy has: it changes no sum, whatever t
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
+
 from fastcorr import _costs
 from fastcorr._algorithms.gemm import Gemm
+from fastcorr._algorithms.turned import turned
 from fastcorr._padding import margins_of
 
+# Of the images that are turned at a time, the larger of both sides.
+TURNED_BYTES = 4 * 1024 * 1024
+SERIAL_ITEMS = 128 * 1024  # turning fewer pays for no second thread
 AXES_OF_PIXELS = 0, 2, 3, 1  # of an array (N, C, H, W)
 
 
@@ -28,12 +38,13 @@ def unsupported(problem):
         return "a product of matrices is for kernels of 1 x 1 at stride 1"
     if problem.groups > 1 or any(problem.padding[0] + problem.padding[1]):
         return "it serves one group without padding"
+    # Of one image, so that a batch goes the same way.
+    other = _costs.gemm(replace(problem, N=1, C=problem.F, F=problem.C))
+    seconds = _costs.gemm(_product(problem, problem.H * problem.W))
     if not problem.channels_last:
-        return "pixels are no rows in memory"
-    image = replace(problem, C=problem.F, F=problem.C)
-    if _costs.gemm(replace(image, N=1)) < _costs.gemm(_product(problem, problem.H * problem.W)):
-        return "too few channels of dx fill vectors"
-    return None
+        other += _costs.turned_weights(problem)
+        seconds += _costs.turned_images(problem)
+    return "the correlation with dy is faster" if other < seconds else None
 
 
 class PointwiseTranspose:
@@ -50,14 +61,41 @@ class PointwiseTranspose:
         """Write dx (N, C, H, W) from dy (N, F, H, W) and w (F, C, 1, 1); bias (C,) or None."""
         problem = self._problem
         image = w.reshape(problem.F, 1, problem.C)
+        if not problem.channels_last:
+            self._run_turned(dy, image, bias, dx, workers)
+            return
         for rows, sums in _matrices(dy.transpose(AXES_OF_PIXELS), dx.transpose(AXES_OF_PIXELS)):
-            n = len(rows)
-            product = self._products.get(n)
-            if product is None:
-                product = self._products[n] = Gemm(_product(problem, n), *margins_of(problem))
-            product.run(image, rows[:, :, None, None], None, sums[:, None], self._fill, workers)
-            if bias is not None:
-                sums += bias
+            self._multiply(rows, image, bias, sums, workers)
+
+    def _run_turned(self, dy, image, bias, dx, workers):
+        """Some images at a time."""
+        problem = self._problem
+        n_pixels = problem.H * problem.W
+        line = n_pixels * max(problem.F, problem.C)
+        step = max(TURNED_BYTES // (line * problem.dtype.itemsize), 1)
+        for start in range(0, problem.N, step):
+            some, result = dy[start : start + step], dx[start : start + step]
+            n = len(some)
+            threads = workers if n * line >= SERIAL_ITEMS else 1
+            rows = turned(some.reshape(n * problem.F, n_pixels, 1, 1), n, threads)
+            sums = np.empty((n * n_pixels, problem.C), problem.dtype)
+            self._multiply(rows[:, :, 0, 0], image, bias, sums, workers)
+            planes = n * problem.C, n_pixels, 1, 1
+            if result.flags.carray:
+                turned(sums[:, :, None, None], n, threads, result.reshape(planes))
+            else:
+                result[...] = turned(sums[:, :, None, None], n, threads).reshape(result.shape)
+
+    def _multiply(self, rows, image, bias, sums, workers):
+        """Write sums (pixels, C) of rows (pixels, F)."""
+        n = len(rows)
+        product = self._products.get(n)
+        if product is None:
+            product = Gemm(_product(self._problem, n), *margins_of(self._problem))
+            self._products[n] = product
+        product.run(image, rows[:, :, None, None], None, sums[:, None], self._fill, workers)
+        if bias is not None:
+            sums += bias
 
 
 def _product(problem, n_pixels):

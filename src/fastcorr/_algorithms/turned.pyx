@@ -80,8 +80,11 @@ cdef void gather_items(const job_t *job, const char *src, Py_ssize_t n, char *ou
                     out += job.item
 
 
-def turned(ndarray w, int groups, int workers):
-    """Return kernels (C, F / G, KH, KW), contiguous, of w (F, C / G, KH, KW) of any strides."""
+def turned(ndarray w, int groups, int workers, ndarray out=None):
+    """Return kernels (C, F / G, KH, KW), contiguous, of w (F, C / G, KH, KW) of any strides.
+
+    `out` may be such an array, aligned and of the same dtype.
+    """
     cdef job_t job
     cdef ndarray result
     cdef Py_ssize_t i
@@ -89,7 +92,9 @@ def turned(ndarray w, int groups, int workers):
     F, job.c, job.kh, job.kw = w.shape[0], w.shape[1], w.shape[2], w.shape[3]
     job.f, job.item = F // groups, w.itemsize
     job.is_aligned = w.dtype.alignment == w.itemsize  # pairs of numbers are not
-    result = np.empty((groups * job.c, job.f, job.kh, job.kw), w.dtype)
+    result = out
+    if result is None:
+        result = np.empty((groups * job.c, job.f, job.kh, job.kw), w.dtype)
     job.w = weights_of(w, 4, 0)
     job.turned = <char *> PyArray_DATA(result)
     job.kernel = NULL
