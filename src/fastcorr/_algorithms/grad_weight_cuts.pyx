@@ -16,6 +16,10 @@ from fastcorr._kernels.kernels cimport FC_TAPS_MAX_HEIGHT, FC_TAPS_MAX_WIDTH, FC
 
 # Pixels of a tile: the terms of one call of fc_gemm; fc_taps adds up lanes at the end of its call.
 TILE_PIXELS = {"channels": 512, "columns": 1024, "taps": 16 * 1024}
+# Kernels of more taps than registers hold pass over a tile several times: it stays in the first
+# level of the cache.
+MOST_TAPS_AT_ONCE = 20
+TILE_PIXELS_OF_MANY_TAPS = 4 * 1024
 # Bytes per thread, so that dy, the window and the sums stay in a 1 MB cache.
 DY_BYTES = 384 * 1024
 WINDOW_BYTES = 384 * 1024
@@ -120,6 +124,8 @@ def _candidates(sums, way, columns):
     pixels = TILE_PIXELS[way]
     if way == "taps":
         nv, n_blocks, per_pixel = 1, sums.m, 0.0
+        if taps > MOST_TAPS_AT_ONCE:
+            pixels = TILE_PIXELS_OF_MANY_TAPS
     elif way == "channels":
         vectors = ceil_div(sums.channels, sums.lanes)
         per_pixel, nv, n_blocks = gemm_blocks(sums.m, vectors, sums.gemm_rows)
@@ -172,7 +178,7 @@ def _costed(sums, way, nv, n_blocks, images, rows, columns, layout_x, step, per_
         high = min(ceil_div(sums.kh, sums.stride[0]), FC_TAPS_MAX_HEIGHT)
         if sums.dilation[0] > 1:
             high = 1
-        wide = min(sums.kw, max(1, 20 // high), FC_TAPS_MAX_WIDTH)
+        wide = min(sums.kw, max(1, MOST_TAPS_AT_ONCE // high), FC_TAPS_MAX_WIDTH)
         loads = ((FC_TAPS_ROWS - 1 + high) * wide + FC_TAPS_ROWS) / (FC_TAPS_ROWS * high * wide)
         per_tap = max(CYCLES_PER_TAP, CYCLES_PER_LOAD * loads)
         cycles = sums.m * sums.channels * (
