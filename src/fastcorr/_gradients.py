@@ -396,7 +396,7 @@ def _check(plan, padding_value, workers):
 @lru_cache(maxsize=256)
 def _gradients_for(dy_shape, dy_dtype, *key):
     problem = normalise(*key)
-    check_dy(problem, dy_shape, key[6])
+    check_dy(problem, dy_shape, stride=key[6])  # as given: the problem's may be reduced
     check_gradient_method(problem.method)
     return _Gradients(problem, dy_dtype)
 

@@ -154,13 +154,13 @@ def _spelled(stride, padding, dilation, groups, padding_mode, channel_axis, meth
         as_padding("padding", padding),
         as_pair("dilation", dilation, 1),
         integer("groups", groups, 1, "an int >= 1"),
-        _one_of("padding_mode", padding_mode, PADDING_MODES),
+        one_of("padding_mode", padding_mode, PADDING_MODES),
         _channel_axis(channel_axis),
-        _one_of("method", method, METHODS),
+        one_of("method", method, METHODS),
     )
 
 
-def _one_of(name, value, names):
+def one_of(name, value, names):
     if isinstance(value, str) and value in names:
         return str(value)
     error = ValueError if isinstance(value, str) else TypeError

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastcorr._plan import Plan, plan_for
-from fastcorr._problem import _one_of
+from fastcorr._problem import one_of
 from fastcorr._shapes import shown
 from fastcorr._typing import Array, SciPyBoundary, SciPyMethod, SciPyMode
 
@@ -336,7 +336,7 @@ def _as_array(name, value):
 def _way_for(name, in1, in2, mode, boundary, fillvalue, method):
     """Return the _Way of a call, or raise what SciPy raises."""
     if type(method) is not str:  # maybe not even hashable
-        method = _one_of("method", method, _METHODS)
+        method = one_of("method", method, _METHODS)
     key = name, in1.shape, in1.dtype, in2.shape, in2.dtype, mode, boundary, method
     way = _way(*key)
     # Products with the zeros around the image are left out, unless they are NaN.
@@ -419,7 +419,7 @@ def _way(name, shape1, dtype1, shape2, dtype2, mode, boundary, method, may_swap=
         padding_mode = "constant"
 
     # Check arguments: method.
-    _one_of("method", method, _METHODS)
+    one_of("method", method, _METHODS)
 
     dtypes = (dtype2, dtype1) if is_swapped else (dtype1, dtype2)
     return _Way(

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from fastcorr._gradients import corr2d_backward
 from fastcorr._operator import corr2d
 from fastcorr._padding import PADDING_MODES
-from fastcorr._problem import _channel_axis, _one_of
+from fastcorr._problem import _channel_axis, one_of
 from fastcorr._shapes import as_padding, as_pair, integer, shown
 from fastcorr._typing import Array, ChannelAxis, Padding, PaddingMode, Pair
 
@@ -125,7 +125,7 @@ class Conv2D:
             "padding": as_padding("padding", padding),
             "dilation": as_pair("dilation", dilation, 1),
             "groups": groups,
-            "padding_mode": _one_of("padding_mode", padding_mode, PADDING_MODES),
+            "padding_mode": one_of("padding_mode", padding_mode, PADDING_MODES),
             "channel_axis": _channel_axis(channel_axis),
         }
         rng = np.random.default_rng(rng)
