@@ -51,8 +51,8 @@ cdef inline void gather_kernels(const char *w, Py_ssize_t outer_bytes, Py_ssize_
                 at = w + outer * outer_bytes + inner * inner_bytes
                 to = out + inner * row + outer * n
                 prefetch(at + AHEAD * outer_bytes)
-                if n == 9:
-                    reverse_nine(<const number_t *> at, to)
+                if n == 9:  # as a constant
+                    reverse_run(<const number_t *> at, to, 9)
                 else:
                     reverse_run(<const number_t *> at, to, n)
         return
@@ -77,14 +77,6 @@ cdef inline void gather_kernels(const char *w, Py_ssize_t outer_bytes, Py_ssize_
                     to[i] = (<const number_t *> (at + tap[i]))[0]
             else:
                 gather_taps(at, kh_bytes, kh, kw_bytes, kw, to)
-
-
-cdef inline void reverse_nine(const number_t *last, number_t *to) noexcept nogil:
-    cdef int i
-    cdef int lanes = 16 // <int> sizeof(number_t)
-    for i in range(8 // lanes):
-        reverse_vector(last - i * lanes, to + i * lanes)
-    to[8] = last[-8]
 
 
 cdef inline void gather_taps(const char *w, Py_ssize_t kh_bytes, Py_ssize_t kh,
