@@ -5,6 +5,8 @@ The sizes of tiles and the pieces of a sum follow from the problem alone; no oth
 changes a bit of the result.
 """
 
+from fastcorr._kernels.kernels cimport FC_FILTERWISE_MAX_VECTORS
+
 from fastcorr._algorithms.gemm_cuts import block_choices, ceil_div, even_pieces, panel_cycles
 from fastcorr._kernels.dispatch import compute_dtype, is_kernel_dtype
 
@@ -112,14 +114,14 @@ def candidates(m, groups, rows, channels, n_chunks, n_tiles, tiles_across, filte
                lanes, item, workers, is_bound):
     """Yield (cycles, cycles of a task, vectors, panels, row blocks, of a task, shared weights).
 
-    `filterwise`: with vectors along the rows of w, two of them in a block. `is_bound`: the
+    `filterwise`: with vectors along the rows of w. `is_bound`: the
     transformed weights are there before.
     """
     points = (m + 2) ** 2
     transform = CYCLES_PER_WEIGHTS * rows * ceil_div(channels, lanes)
     u_bytes = transformed_bytes(m, groups * rows, channels, item)
     if filterwise:
-        choices = [(nv, ceil_div(rows, 2 * lanes)) for nv in (1, 2, 4)]
+        choices = [(nv, ceil_div(rows, FC_FILTERWISE_MAX_VECTORS * lanes)) for nv in (1, 2, 4)]
     else:
         choices = block_choices(rows, gemm_rows, False)
     for nv, n_blocks in choices:
@@ -136,7 +138,7 @@ def candidates(m, groups, rows, channels, n_chunks, n_tiles, tiles_across, filte
                 + CYCLES_PER_INPUT_ROW / 2 * lines
                 + CYCLES_PER_INPUT_TILES * (points / 36) * (tiles / lanes + lines / 2))
             if filterwise:
-                calls = ceil_div(tiles, gemm_rows[2])
+                calls = ceil_div(tiles, gemm_rows[FC_FILTERWISE_MAX_VECTORS])
                 products = calls * panel_cycles(tiles / calls, block / lanes)
             else:
                 calls = panels
