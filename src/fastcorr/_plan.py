@@ -51,7 +51,8 @@ from fastcorr._algorithms import (
     winograd,
     winograd_cuts,
 )
-from fastcorr._algorithms.arrays import empty_of, place, placed
+from fastcorr._algorithms.arrays import place, placed
+from fastcorr._algorithms.results import empty_of
 from fastcorr._kernels.dispatch import compute_dtype, is_kernel_dtype
 from fastcorr._padding import margins_of
 from fastcorr._problem import Problem, cast_padding_value, check_out, normalise

@@ -4,32 +4,9 @@
 Views only, but for new arrays of results.
 """
 
-import math
-
 import numpy as np
 
-from fastcorr._algorithms.tiled import on_a_line
-
-CACHE_LINE = 64
-ALIGNED_BYTES = 64 * 1024  # smaller ones are not worth the microsecond
-
-
-def empty_of(shape, dtype):
-    """Return the function that makes arrays of that shape and dtype: np.empty, or one like it.
-
-    NumPy's begin 16 bytes behind a cache line, so each vector of AVX-512 would be written to two.
-    Large arrays of rows of whole lines begin with one, therefore: batches of depthwise layers with
-    channels last would take 1.2 times as long.
-    """
-    row_bytes = shape[-1] * dtype.itemsize if shape else 0
-    if row_bytes % CACHE_LINE or math.prod(shape) * dtype.itemsize < ALIGNED_BYTES:
-        return np.empty
-    return _empty_on_a_line
-
-
-def _empty_on_a_line(shape, dtype):
-    n_bytes = math.prod(shape) * dtype.itemsize
-    return on_a_line(np.empty(n_bytes + CACHE_LINE, np.uint8), shape, dtype)
+from fastcorr._algorithms.results import empty_of
 
 
 def four(a):

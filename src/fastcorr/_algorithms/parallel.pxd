@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
+cdef enum:
+    CACHE_LINE = 64
+
 # Work on one tile; `scratch` belongs to the thread that runs it, aligned to a cache line.
 ctypedef void (*tile_fn)(const void *job, Py_ssize_t tile, char *scratch) noexcept nogil
 

@@ -46,7 +46,6 @@ cdef extern from *:
     void fc_leave_all() noexcept nogil
 
 cdef enum:
-    CACHE_LINE = 64
     PAGE = 4096
 
 # Between checks for Ctrl-C; a third of what is promised, so that one long tile can pass.

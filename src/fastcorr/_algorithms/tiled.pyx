@@ -1,22 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What all algorithms on tiles have: a problem, and ways to cut it that are made when asked for.
 
-Decides nothing about tiles: that is `_make_cut` of each algorithm, and its own job. Beside them, a
-place for results.
+Decides nothing about tiles: that is `_make_cut` of each algorithm, and its own job.
 """
-
-import numpy as np
-
-from numpy cimport PyArray_DATA, import_array, ndarray
 
 from fastcorr._kernels.dispatch cimport kernels
 
 from fastcorr._kernels.dispatch import compute_code
-
-import_array()
-
-cdef enum:
-    CACHE_LINE = 64
 
 
 cdef class Cut:
@@ -41,8 +31,3 @@ cdef class Tiled:
         if found is None:
             found = self.cuts[key] = self._make_cut(workers)
         return found
-
-
-def on_a_line(ndarray room, shape, dtype):
-    """Return an array of that shape in `room`, from the first cache line on."""
-    return np.ndarray(shape, dtype, room, -<Py_ssize_t> PyArray_DATA(room) & (CACHE_LINE - 1))
