@@ -1,26 +1,29 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Winograd's minimal filtering for 3x3 kernels at stride 1: F(4x4, 3x3) and F(2x2, 3x3).
+"""Winograd's minimal filtering F(m x m, r x r) at stride 1; most kernels but 3x3 and 5x5 in parts.
 
 Outputs are cut into tiles of m x m, which run over rows and images as one flat index. The a x a
-transformed inputs of a tile (a = m + 2) are multiplied, point by point, with a x a transformed
+transformed inputs of a tile (a = m + r - 1) are multiplied, point by point, with a x a transformed
 weights: at each point a matrix product over the channels (winograd.inc has the formulas).
 
     measure and transform w                         parallel_for over output channels
     for block of tiles, range of output channels    parallel_for
       for panel of NR tiles
-        for row of tiles                            fc_winograd_input, fc_winograd_guard
+        for row of tiles
+          for part of the kernel                    fc_winograd_input
+          check                                     fc_winograd_guard
       for block of m rows
-        for chunk of channels                       their weights, transformed here or before
+        for chunk of terms                          their weights, transformed here or before
           for point, for panel                      fc_gemm
         for panel                                   fc_winograd_output, fc_store
       or, for images of few tiles (winograd_filterwise)
       for block of filters
-        for chunk of channels                   their weights, transformed here or before
+        for chunk of terms                      their weights, transformed here or before
           for point, for some tiles             fc_filterwise
         for panel                               fc_winograd_output_filterwise, fc_store
       redo the tiles that the guard has found       the definition: fc_pack, fc_gemm
 
-winograd_guard decides which tiles are redone, winograd_cuts how the work is cut.
+winograd_guard decides which tiles are redone, winograd_cuts how the work is cut, winograd_parts takes
+a kernel apart (terms are its parts times the channels of x).
 
 The result of a tile depends on its inputs and w alone: not on how tiles are cut into blocks, nor on
 the other images. Both directions of vectors round alike.
@@ -37,6 +40,7 @@ from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
 from fastcorr._algorithms.window cimport axis_of, ceil_div
 from fastcorr._algorithms.winograd_filterwise cimport multiply_filters, transform_filters
 from fastcorr._algorithms.winograd_guard cimport Guard, mark_padding
+from fastcorr._algorithms.winograd_parts cimport weights_of
 from fastcorr._algorithms.winograd_tiles cimport (
     block_start, channel_of, chunk_start, job_t, next_run, panel_tiles, run_t, task_t, window_of,
 )
@@ -47,8 +51,8 @@ from fastcorr._kernels.kernels cimport (
 
 from fastcorr._algorithms.gemm import Gemm
 from fastcorr._algorithms.winograd_cuts import (
-    CYCLES_PER_SECOND, CYCLES_PER_THREAD, KEPT_BYTES, candidates, is_filterwise, n_chunks_of,
-    tile_size, transformed_bytes,
+    CYCLES_PER_SECOND, CYCLES_PER_THREAD, KEPT_BYTES, candidates, form_of, is_filterwise,
+    n_chunks_of, parts_of, transformed_bytes,
 )
 from fastcorr._kernels.dispatch import active_isa, compute_dtype, element_code
 
@@ -64,6 +68,7 @@ cdef enum:
     STAGED_CHANNELS = 32    # even: the input transform takes channels in pairs
     ROWS_AT_A_TIME = 4      # of w
     REDONE_TILES = 4
+    SAMPLED_ROWS = 16       # of w, which tell its size by term
 
 
 cdef void transform_panel(const job_t *job, const task_t *t, Py_ssize_t panel,
@@ -75,48 +80,56 @@ cdef void transform_panel(const job_t *job, const task_t *t, Py_ssize_t panel,
     cdef char *v = scratch + job.at_v + panel * job.v_panel
     cdef char *sums = scratch + job.at_sums
     cdef unsigned char *spoiled = <unsigned char *> (scratch + job.at_spoiled)
-    cdef fc_window_t win
+    cdef unsigned char row_is_spoiled
+    cdef Py_ssize_t part
     cdef run_t run
     spoiled += panel * job.nv * lanes
     while lane < n:
         next_run(job, first, lane, n, &run)
-        window_of(job, run.row, run.column, job.m * run.n + 2, &win, scratch)
-        win.pitch = job.pitch
-        mark_padding(&job.down, &job.across, job.m, job.oh, job.ow, run.row, run.column, run.n,
-                     spoiled + lane)
+        row_is_spoiled = 0
+        mark_padding(&job.down, job.kh, job.m, job.oh, run.row, 1, &row_is_spoiled)
+        if row_is_spoiled:
+            memset(spoiled + lane, 1, run.n)
+        mark_padding(&job.across, job.kw, job.m, job.ow, run.column, run.n, spoiled + lane)
         memset(sums, 0, (2 * job.a + 2) * job.pitch * item)
-        transform_run(job, &win, &run, t.group, v + lane * item, nr,
-                      nr - lane if lane + run.n == n else run.n, sums, scratch)
-        job.kernel.winograd_guard(
-            job.bounds + t.group, job.m, sums, job.pitch, min(job.m, job.oh - run.row * job.m),
+        for part in range(job.n_parts):
+            transform_run(job, &run, t.group, part, v + (part * job.channels * nr + lane) * item,
+                          nr, nr - lane if lane + run.n == n else run.n, sums, scratch)
+        job.kernel.winograd_guard[job.form](
+            job.bounds + t.group, sums, job.pitch, min(job.m, job.oh - run.row * job.m),
             min(job.m * run.n, job.ow - run.column * job.m), spoiled + lane)
         lane += run.n
 
 
-cdef void transform_run(const job_t *job, const fc_window_t *win, const run_t *run,
-                        Py_ssize_t group, char *v, Py_ssize_t nr, Py_ssize_t n_lanes, char *sums,
+cdef void transform_run(const job_t *job, const run_t *run, Py_ssize_t group, Py_ssize_t part,
+                        char *v, Py_ssize_t nr, Py_ssize_t n_lanes, char *sums,
                         char *scratch) noexcept nogil:
+    """The channels of x under one part of the kernel."""
     cdef Py_ssize_t item = job.kernel.item_bytes, c = 0, nc, i
-    cdef const char *scale = job.scale + group * job.channels * item
+    cdef const char *scale = job.scale + (group * job.terms + part * job.channels) * item
     cdef char *window = scratch + job.at_window
     cdef Py_ssize_t zero = 0
     cdef Py_ssize_t staged_rows[8]
-    cdef fc_window_t staged
+    cdef fc_window_t win, staged
+    window_of(job, run.row * job.m + job.part_row[part],
+              run.column * job.m + job.part_column[part], job.a, job.m * (run.n - 1) + job.a, &win,
+              scratch)
+    win.pitch = job.pitch
     if job.x_as_computed:
-        job.kernel.winograd_input[job.m // 2](
-            win, channel_of(job, run.image, group, 0), job.channels, job.x.c, job.fill, scale, v,
+        job.kernel.winograd_input[job.form](
+            &win, channel_of(job, run.image, group, 0), job.channels, job.x.c, job.fill, scale, v,
             nr, job.v_step, n_lanes, nr - run.lane, sums)
         return
-    staged = win[0]
+    staged = win
     staged.row_bytes, staged.column_bytes = staged_rows, &zero
     staged.lo, staged.hi = 0, win.n_columns
     for i in range(job.a):
         staged_rows[i] = i * job.pitch * item
     while c < job.channels:
         nc = min(STAGED_CHANNELS, job.channels - c)
-        job.kernel.stage[job.x_type](win, channel_of(job, run.image, group, c), nc, job.x.c,
+        job.kernel.stage[job.x_type](&win, channel_of(job, run.image, group, c), nc, job.x.c,
                                      job.fill, window, job.a * job.pitch)
-        job.kernel.winograd_input[job.m // 2](
+        job.kernel.winograd_input[job.form](
             &staged, window, nc, job.a * job.pitch * item, job.fill, scale + c * item,
             v + c * nr * item, nr, job.v_step, n_lanes, nr - run.lane, sums)
         c += nc
@@ -154,14 +167,22 @@ cdef void transform_rows(const job_t *job, const task_t *t, Py_ssize_t first, Py
                          char *scratch) noexcept nogil:
     cdef Py_ssize_t item = job.kernel.item_bytes, m0 = block_start(job, first), m
     for m in range(m0, block_start(job, end)):
-        job.kernel.winograd_weights[job.m // 2](
-            job.w + (t.group * job.rows + m) * job.channels * 9 * item, job.channels, 9, job.w_end,
-            scratch + job.at_u + (m - m0) * job.lda * item, job.local_step)
+        transform_row(job, weights_of(job, t.group * job.rows + m, 0, job.terms, scratch + job.at_w),
+                      scratch + job.at_u + (m - m0) * job.lda * item, job.local_step)
+
+
+cdef inline void transform_row(const job_t *job, const char *w, char *u,
+                               Py_ssize_t point_step) noexcept nogil:
+    """One row of `weights_of`."""
+    cdef const char *end = job.w_end
+    if job.n_parts > 1:
+        end = w + (job.terms * job.part_taps + 2 * job.kernel.lanes) * job.kernel.item_bytes
+    job.kernel.winograd_weights[job.form](w, job.terms, job.part_taps, end, u, point_step)
 
 
 cdef inline void multiply_point(const job_t *job, const task_t *t, int point, Py_ssize_t first,
                                 Py_ssize_t block, char *scratch) noexcept nogil:
-    """One block of rows, all panels and all chunks of channels."""
+    """One block of rows, all panels and all chunks of terms."""
     cdef Py_ssize_t item = job.kernel.item_bytes, lanes = job.kernel.lanes
     cdef Py_ssize_t m0 = block_start(job, block), mr = block_start(job, block + 1) - m0
     cdef Py_ssize_t chunk, c0, c1, panel, nr, i, row_bytes = job.lda * item, j
@@ -203,7 +224,7 @@ cdef void store_panel(const job_t *job, const task_t *t, Py_ssize_t panel, Py_ss
         bias = job.bias + (t.group * job.rows + m0) * item
     for i in range(mr):
         row_bytes[i] = (t.group * job.rows + m0 + i) * job.y.c
-    job.kernel.winograd_output[job.m // 2](
+    job.kernel.winograd_output[job.form](
         products, mr * nr, mr, nv, out)
     while lane < n:
         next_run(job, t.tile0 + panel * job.nv * lanes, lane, n, &run)
@@ -219,7 +240,8 @@ cdef void store_panel(const job_t *job, const task_t *t, Py_ssize_t panel, Py_ss
 cdef void redo_run(const job_t *job, const task_t *t, const run_t *run,
                    char *scratch) noexcept nogil:
     """At most REDONE_TILES side by side, by the definition."""
-    cdef Py_ssize_t item = job.kernel.item_bytes, lanes = job.kernel.lanes, k = job.channels * 9
+    cdef Py_ssize_t item = job.kernel.item_bytes, lanes = job.kernel.lanes
+    cdef Py_ssize_t k = job.channels * job.taps, plane = job.redone_rows * job.redone_pitch
     cdef Py_ssize_t first = block_start(job, t.block0), end = block_start(job, t.block1)
     cdef Py_ssize_t width = job.m * run.n, n_vectors = ceil_div(job.m * width, lanes)
     cdef Py_ssize_t chunk, c0, c1, i, m0, mr, most, pixel, n_pixels
@@ -233,23 +255,25 @@ cdef void redo_run(const job_t *job, const task_t *t, const run_t *run,
     cdef int nv = <int> min(n_vectors, 2)
     n_pixels = nv * lanes
     most = job.kernel.gemm_rows[nv]
-    window_of(job, run.row, run.column, width + 2, &win, scratch)
+    window_of(job, run.row * job.m, run.column * job.m, job.redone_rows, width + job.kw - 1, &win,
+              scratch)
     win.pitch = job.redone_pitch
     for i in range(job.m):
         runs[i].lane, runs[i].start, runs[i].n = i * width, i * win.pitch, width
-    for chunk in range(job.n_chunks):
-        c0 = chunk_start(job, chunk)
-        c1 = chunk_start(job, chunk + 1)
+    for chunk in range(job.n_redone_chunks):
+        c0 = job.channels * chunk // job.n_redone_chunks
+        c1 = job.channels * (chunk + 1) // job.n_redone_chunks
         job.kernel.stage[job.x_type](&win, channel_of(job, run.image, t.group, c0), c1 - c0,
-                                     job.x.c, job.fill, window, job.a * win.pitch)
-        job.kernel.pack(9 * (c1 - c0), window, job.tap_offset, runs, job.m, panel, job.pixels)
+                                     job.x.c, job.fill, window, plane)
+        job.kernel.pack(job.taps * (c1 - c0), window, job.tap_offset, runs, job.m, panel, job.pixels)
         for i in range(ceil_div(n_vectors, nv)):
             pixel = i * n_pixels
             m0 = first
             while m0 < end:
                 mr = min(most, end - m0)
                 job.kernel.gemm[nv][mr](
-                    9 * (c1 - c0), job.w + ((t.group * job.rows + m0) * k + 9 * c0) * item, k,
+                    job.taps * (c1 - c0),
+                    job.w + ((t.group * job.rows + m0) * k + job.taps * c0) * item, k,
                     panel + pixel * item, job.pixel_offset,
                     acc + ((m0 - first) * job.pixels + pixel * mr) * item, chunk > 0)
                 m0 += mr
@@ -325,25 +349,40 @@ cdef void run_task(const void *job_, Py_ssize_t index, char *scratch) noexcept n
 cdef void prepare_rows(const void *job_, Py_ssize_t index, char *scratch) noexcept nogil:
     """Measure and, if there is a place for them, transform some rows of w."""
     cdef const job_t *job = <const job_t *> job_
-    cdef Py_ssize_t row_bytes = job.channels * 9 * job.kernel.item_bytes, row
+    cdef Py_ssize_t row_bytes = job.terms * job.part_taps * job.kernel.item_bytes, row
     cdef const char *w
     for row in range(index * ROWS_AT_A_TIME,
                      min((index + 1) * ROWS_AT_A_TIME, job.groups * job.rows)):
-        w = job.w + row * row_bytes
-        job.kernel.winograd_row(w, job.inverse + row // job.rows * row_bytes, job.channels,
-                                job.least_weight, job.measured + row)
+        w = weights_of(job, row, 0, job.terms, scratch)
+        job.kernel.winograd_row[job.r // 4](w, job.inverse + row // job.rows * row_bytes, job.terms,
+                                            job.least_weight, job.measured + row)
         if job.u != NULL and job.filters == 0:
-            job.kernel.winograd_weights[job.m // 2](
-                w, job.channels, 9, job.w_end, job.u + row * job.lda * job.kernel.item_bytes,
-                job.u_step)
+            transform_row(job, w, job.u + row * job.lda * job.kernel.item_bytes, job.u_step)
 
 
 cdef void prepare_filters(const void *job_, Py_ssize_t index, char *scratch) noexcept nogil:
-    """Transform a block of filters and a chunk of channels of w."""
+    """Transform a block of filters and a chunk of terms of w."""
     cdef const job_t *job = <const job_t *> job_
     cdef Py_ssize_t block = index // job.n_chunks
     transform_filters(job, block // job.n_blocks, block % job.n_blocks, index % job.n_chunks,
-                      job.u + index * job.u_chunk)
+                      scratch, job.u + index * job.u_chunk)
+
+
+cdef void scale_terms(const job_t *job, Guard guard):
+    """What some rows of w tell of its size by term, for the guard."""
+    cdef Py_ssize_t row_bytes = job.terms * job.part_taps * job.kernel.item_bytes, group, i
+    cdef Py_ssize_t n = min(job.rows, SAMPLED_ROWS), apart = job.rows // n, row_step
+    cdef ndarray copies = np.empty(n * row_bytes if job.n_parts > 1 else 0, np.uint8)
+    cdef char *copy = <char *> PyArray_DATA(copies)
+    cdef const char *w
+    for group in range(job.groups):
+        if job.n_parts == 1:
+            w, row_step = job.w + group * job.rows * row_bytes, apart * job.terms * job.part_taps
+        else:
+            w, row_step = copy, job.terms * job.part_taps
+            for i in range(n):
+                weights_of(job, group * job.rows + i * apart, 0, job.terms, copy + i * row_bytes)
+        guard.scale_channels(job.kernel, group, w, n, row_step)
 
 
 cdef Py_ssize_t transformed_size(const job_t *job) noexcept nogil:
@@ -351,6 +390,12 @@ cdef Py_ssize_t transformed_size(const job_t *job) noexcept nogil:
     if job.filters > 0:
         return job.groups * job.n_blocks * job.n_chunks * job.u_chunk
     return job.n_points * job.u_step * job.kernel.item_bytes
+
+
+cdef Py_ssize_t copied_size(const job_t *job) noexcept nogil:
+    """Bytes of the parts of a row of w, or of a block of filters and a chunk of terms."""
+    cdef Py_ssize_t n = job.filters * job.chunk if job.filters > 0 else job.terms
+    return (max(n, job.terms) * job.part_taps + 2 * job.kernel.lanes) * job.kernel.item_bytes
 
 
 cdef class Cut(TiledCut):
@@ -396,40 +441,42 @@ cdef class Winograd(Tiled):
         job.groups = problem.groups
         job.rows = problem.F // problem.groups
         job.channels = problem.C // problem.groups
+        job.kh, job.kw, job.taps = problem.KH, problem.KW, problem.KH * problem.KW
         job.oh, job.ow = problem.OH, problem.OW
         job.down = axis_of(rows, problem.padding[0], problem.H, 1)
         job.across = axis_of(columns, problem.padding[1], problem.W, 1)
-        job.n_chunks = n_chunks_of(job.channels)
-        job.chunk = ceil_div(job.channels, job.n_chunks)
 
-    cdef void _find_tiles(self, job_t *job):
+    cdef object _find_tiles(self, job_t *job):
         """Tiles, and vectors along them or along filters, for the instruction set of job.kernel."""
-        # Two roundings for a product and its sum are too many for the errors of 4 x 4.
-        job.m = tile_size(self.problem) if job.kernel.is_fused else 2
-        job.a = job.m + 2
-        job.n_points = job.a * job.a
+        form = form_of(self.problem, job.kernel.is_fused)
+        job.form, job.m, job.r, job.a = form.index, form.m, form.r, form.a
+        job.part_taps, job.n_points = job.r * job.r, job.a * job.a
+        job.n_parts, job.terms = form.n_parts, form.n_parts * job.channels
+        job.n_chunks = n_chunks_of(job.channels, job.n_parts)
+        job.chunk = ceil_div(job.terms, job.n_chunks)
         job.tiles_across = ceil_div(job.ow, job.m)
         job.tiles_per_image = ceil_div(job.oh, job.m) * job.tiles_across
         job.n_tiles = self.problem.N * job.tiles_per_image
         job.filters = 0
         if is_filterwise(job.tiles_per_image):
             job.filters = FC_FILTERWISE_MAX_VECTORS * job.kernel.lanes
+        return form
 
     def _make_cut(self, int workers):
         """Compare some cuts by the cost model; none of them changes the result."""
         cdef const fc_kernels_t *kernel = kernels(self.compute)
         cdef job_t *job = &self.base
         job.kernel = kernel
-        self._find_tiles(job)
+        form = self._find_tiles(job)
         best = min(candidates(
-            job.m, job.groups, job.rows, job.channels, job.n_chunks, max(job.n_tiles, 1),
+            form, job.groups, job.rows, job.channels, job.n_chunks, max(job.n_tiles, 1),
             job.tiles_across, job.filters > 0,
             tuple(kernel.gemm_rows[nv] for nv in range(FC_GEMM_MAX_VECTORS + 1)),
             kernel.lanes, kernel.item_bytes, workers,
             self.weights is not None))
-        return self._make(kernel, workers, best)
+        return self._make(kernel, workers, form, best)
 
-    cdef Cut _make(self, const fc_kernels_t *kernel, int workers, best):
+    cdef Cut _make(self, const fc_kernels_t *kernel, int workers, form, best):
         cdef Cut cut = Cut.__new__(Cut)
         cdef job_t *job = &cut.job
         cdef Py_ssize_t item = kernel.item_bytes, lanes = kernel.lanes, at = 0, nr, rows, columns
@@ -443,35 +490,44 @@ cdef class Winograd(Tiled):
         cut.shared = shared
         rows = job.filters if job.filters > 0 else ceil_div(job.rows, n_blocks)
 
-        k = np.arange(job.chunk * 9, dtype=np.intp)
         job.pixels = (ceil_div(REDONE_TILES * job.m * job.m, lanes) + 1) // 2 * 2 * lanes
-        job.redone_pitch = REDONE_TILES * job.m + 2
-        offset = np.arange(FC_GEMM_MAX_VECTORS + 1)[:, None] * lanes * k[:job.chunk]
-        offset = np.ascontiguousarray(offset, dtype=np.intp)
-        tap_offset = (k // 9 * job.a + k % 9 // 3) * job.redone_pitch + k % 3
+        job.redone_rows = job.m + job.kh - 1
+        job.redone_pitch = REDONE_TILES * job.m + job.kw - 1
+        job.n_redone_chunks = min(ceil_div(job.channels * job.taps, 9 * job.chunk), job.channels)
+        redone_channels = ceil_div(job.channels, job.n_redone_chunks)
+        redone_terms = redone_channels * job.taps
+        offset = (np.arange(FC_GEMM_MAX_VECTORS + 1)[:, None] * lanes
+                  * np.arange(job.chunk, dtype=np.intp))
+        k = np.arange(redone_terms, dtype=np.intp)
+        tap_offset = ((k // job.taps * job.redone_rows + k % job.taps // job.kw) * job.redone_pitch
+                      + k % job.kw)
         pixel_offset = k * job.pixels
-        cut.arrays = [offset, tap_offset, pixel_offset]
+        part_row, part_column, share = parts_of(form, job.kh, job.kw)
+        cut.arrays = [offset, tap_offset, pixel_offset, part_row, part_column, share]
+        job.part_row = <const Py_ssize_t *> PyArray_DATA(part_row)
+        job.part_column = <const Py_ssize_t *> PyArray_DATA(part_column)
+        job.part_share = <const double *> PyArray_DATA(share)
         job.offset = <const Py_ssize_t *> PyArray_DATA(offset)
         job.tap_offset = <const Py_ssize_t *> PyArray_DATA(tap_offset)
         job.pixel_offset = <const Py_ssize_t *> PyArray_DATA(pixel_offset)
 
         # Odd numbers of cache lines: points and rows spread over the sets of the cache.
-        job.lda = odd_lines(job.channels * item) // item
+        job.lda = odd_lines(job.terms * item) // item
         job.u_step = odd_lines(job.groups * job.rows * job.lda * item) // item
         job.local_step = odd_lines(rows * job.lda * item) // item
         if job.filters > 0:
             job.u_step = odd_lines(job.chunk * rows * item) // item
             job.u_chunk = job.n_points * job.u_step * item
-        job.v_step = odd_lines(job.channels * nr * item) // item
+        job.v_step = odd_lines(job.terms * nr * item) // item
         job.v_panel = job.n_points * job.v_step * item
         job.products_step = job.n_points * rows * nr * item
         job.set_blocks = 1
         if shared and job.filters == 0:
             job.set_blocks = min(max(PRODUCT_BYTES // (panels * job.products_step), 1), blocks)
-        columns = job.m * nr + 2
+        columns = max(job.m * (nr - 1) + job.a, job.redone_pitch)
         job.pitch = ceil_div(columns, lanes) * lanes + lanes
 
-        job.at_row_bytes, at = at, at + whole_lines(job.a * sizeof(Py_ssize_t))
+        job.at_row_bytes, at = at, at + whole_lines(job.redone_rows * sizeof(Py_ssize_t))
         job.at_column_bytes, at = at, at + whole_lines(columns * sizeof(Py_ssize_t))
         job.at_sums, at = at, at + whole_lines((2 * job.a + 2) * job.pitch * item)
         job.at_spoiled, at = at, at + whole_lines(panels * nr)
@@ -479,16 +535,19 @@ cdef class Winograd(Tiled):
         job.at_u = at
         if not shared:
             at += job.u_chunk if job.filters > 0 else job.n_points * job.local_step * item
+        job.at_w = at
+        if not shared and job.n_parts > 1:
+            at += whole_lines(copied_size(job))
         job.at_products, at = (
             at, at + panels * job.set_blocks * job.products_step)
         job.at_out, at = at, at + whole_lines(rows * job.m * job.m * nr * item)
         job.at_places, at = at, at + whole_lines(job.m * nr * sizeof(Py_ssize_t))
         job.at_bias, at = at, at + whole_lines(rows * item)
         # The rest serves tiles by the definition and, its first part, staging.
-        window = job.chunk * job.a * job.redone_pitch + lanes
+        window = redone_channels * job.redone_rows * job.redone_pitch + lanes
         job.at_window, at = at, at + whole_lines(
             max(window, STAGED_CHANNELS * job.a * job.pitch) * item)
-        job.at_pixels, at = at, at + whole_lines((job.chunk * 9 * job.pixels + lanes) * item)
+        job.at_pixels, at = at, at + whole_lines((redone_terms * job.pixels + lanes) * item)
         job.at_acc, at = at, at + whole_lines((rows + 1) * blocks * job.pixels * item)
         cut.task_bytes = at
         cut.n_tiles = job.groups * job.n_block_ranges * job.n_tile_blocks
@@ -499,7 +558,7 @@ cdef class Winograd(Tiled):
             cut.scratch_bytes += transformed_size(job) // max(cut.workers, 1)
         cut.tile_seconds = task_cycles / CYCLES_PER_SECOND
         product = f"filterwise_nx{rows}" if job.filters > 0 else f"gemm_{rows}x{nr}"
-        cut.kernel_name = (f"fc_{kernel.name.decode()}_winograd{job.m}_{product}"
+        cut.kernel_name = (f"fc_{kernel.name.decode()}_winograd_{job.m}_{job.r}_{product}"
                            f"_{active_isa()}")
         return cut
 
@@ -508,12 +567,12 @@ cdef class Winograd(Tiled):
         cdef Winograd bound
         cdef job_t job = self.base
         job.kernel = kernels(self.compute)
-        self._find_tiles(&job)
-        if transformed_bytes(job.m, job.groups * job.rows, job.channels,
+        form = self._find_tiles(&job)
+        if transformed_bytes(form, job.groups * job.rows, job.channels,
                              job.kernel.item_bytes) > KEPT_BYTES:
             return self
         bound = Winograd(self.problem, self.rows, self.columns)
-        key = self.problem.dtype, job.m, job.filters
+        key = self.problem.dtype, job.form, job.filters
         for weights in kept:
             if isinstance(weights, Weights) and (<Weights> weights).key == key:
                 bound.weights = weights
@@ -528,12 +587,12 @@ cdef class Winograd(Tiled):
         cdef Weights weights = Weights.__new__(Weights)
         cdef Cut cut = self.cut(workers)
         cdef job_t job = cut.job
-        cdef Py_ssize_t rows = job.groups * job.rows, item = job.kernel.item_bytes
+        cdef Py_ssize_t rows = job.groups * job.rows, copied = 0
         cdef Guard guard
         w = np.require(w, compute_dtype(self.problem.dtype), "CA")
-        guard = Guard(self.problem, w.dtype)
+        guard = Guard(self.problem, form_of(self.problem, job.kernel.is_fused), w.dtype)
         job.w = <const char *> PyArray_DATA(w)
-        job.w_end = job.w + rows * job.channels * 9 * item
+        job.w_end = job.w + <Py_ssize_t> w.nbytes
         job.inverse, job.measured = guard.inverse, guard.measured
         job.least_weight = guard.least_weight
         job.u = NULL
@@ -542,11 +601,13 @@ cdef class Winograd(Tiled):
             weights.u = np.empty(transformed_size(&job), dtype=np.uint8)
             job.u = <char *> PyArray_DATA(<ndarray> weights.u)
             weights.nbytes = weights.u.nbytes
-        guard.scale_channels(job.kernel, job.w)
-        parallel_for(prepare_rows, &job, ceil_div(rows, ROWS_AT_A_TIME), cut.workers, 0, 1e-6)
+        if job.n_parts > 1:
+            copied = copied_size(&job)
+        scale_terms(&job, guard)
+        parallel_for(prepare_rows, &job, ceil_div(rows, ROWS_AT_A_TIME), cut.workers, copied, 1e-6)
         if transformed and job.filters > 0:
             parallel_for(prepare_filters, &job, job.groups * job.n_blocks * job.n_chunks,
-                         cut.workers, 0, 1e-6)
+                         cut.workers, copied, 1e-6)
         guard.bound()
         return weights
 
@@ -562,7 +623,7 @@ cdef class Winograd(Tiled):
         cdef const char *fill_bytes = fill
         problem = self.problem
         if (prepared is None and self.weights is not None
-                and self.weights.key[1:] == (job.m, job.filters)):
+                and self.weights.key[1:] == (job.form, job.filters)):
             prepared = self.weights  # of this instruction set
         if prepared is None:
             prepared = self.transform_weights(w, workers, cut.shared)
@@ -577,7 +638,7 @@ cdef class Winograd(Tiled):
         job.x_as_computed = (is_computed_in(problem.x_dtype, problem, job.kernel.item_bytes)
                              and (job.x.w == job.kernel.item_bytes or problem.W == 1))
         job.w = <const char *> PyArray_DATA(weights.w)
-        job.w_end = job.w + job.groups * job.rows * job.channels * 9 * job.kernel.item_bytes
+        job.w_end = job.w + <Py_ssize_t> weights.w.nbytes
         job.u = NULL
         if weights.u is not None:
             job.u = <char *> PyArray_DATA(<ndarray> weights.u)

@@ -11,19 +11,20 @@ cdef class Guard:
 
     cdef readonly str refusal               # why the guard would find every tile, or None
     cdef Py_ssize_t groups, rows, channels  # rows of w in a group
+    cdef Py_ssize_t r, taps                 # of r x r taps
     cdef double error, worst_error, share, least_weight, least_root
     cdef object dtype
     cdef ndarray scales, inverses, measures, all_bounds
     cdef char *scale                        # [groups][channels], compute type
-    cdef char *inverse                      # [groups][channels][9]: 1 / scale
+    cdef char *inverse                      # [groups][channels][taps]: 1 / scale
     cdef fc_winograd_row_t *measured        # [groups * rows]
     cdef fc_winograd_bounds_t *bounds       # [groups]
 
-    cdef void scale_channels(self, const fc_kernels_t *kernel, const char *w) noexcept nogil
+    cdef void scale_channels(self, const fc_kernels_t *kernel, Py_ssize_t group, const char *w,
+                             Py_ssize_t n, Py_ssize_t row_step) noexcept nogil
     cdef void bound(self) except *
     cdef void bound_group(self, Py_ssize_t group, double *smallest, double *greatest) noexcept nogil
 
 
-cdef void mark_padding(const axis_t *down, const axis_t *across, int m, Py_ssize_t oh,
-                       Py_ssize_t ow, Py_ssize_t row, Py_ssize_t column, Py_ssize_t n,
-                       unsigned char *spoiled) noexcept nogil
+cdef void mark_padding(const axis_t *axis, Py_ssize_t k, Py_ssize_t m, Py_ssize_t n_outputs,
+                       Py_ssize_t tile, Py_ssize_t n, unsigned char *spoiled) noexcept nogil

@@ -3,7 +3,7 @@
 
 A tile mixes its inputs before it multiplies them, and its weights likewise, so an output inherits
 rounding errors of all products of its tile. With e_c^2 and v_c^2 for the sums of squares of channel
-c over the a x a inputs of the tile and over the nine weights,
+c over the a x a inputs of the tile and over the r x r weights,
 
     |y - exact| <= ERROR u (sum over c of e_c^2 v_c^2)^(1/2) <= ERROR u e v,
 
@@ -23,9 +23,11 @@ A tile is left to Winograd's algorithm if S = |x| * |w| is large beside that for
 So 64 u takes data made for the purpose to exceed, and WORST * 64 u is about the end of it. Channels
 are multiplied by the size of w in them before: that changes no S, and makes e and v small.
 
-Outputs with two of three rows or columns in a constant padding are found by their place alone; NaN,
+Outputs with most rows or columns of taps in a constant padding are found by their place alone; NaN,
 Inf, and numbers that would overflow or underflow between the transforms, by e and v. If w alone
 rules all tiles out, everything is computed by definition.
+
+A kernel larger than 3 x 3 has more channels than x, see winograd_parts.
 
 The kernels measure w (fc_winograd_row) and x (fc_winograd_input) and compare (fc_winograd_guard);
 here what was measured is turned into bounds. Nothing here knows how work is cut.
@@ -54,17 +56,15 @@ GREATEST_SQUARED_ROOT = 1.125
 # Transforms multiply the largest number of a tile by no more than this.
 GREATEST_GROWTH = 1e4
 
-cdef enum:
-    SAMPLED_ROWS = 16   # of w, which tell its size by channel
-
 cdef double LARGE = 1e20
 
 
 cdef class Guard:
-    def __cinit__(self, problem, dtype):
+    def __cinit__(self, problem, form, dtype):
         self.groups = problem.groups
         self.rows = problem.F // problem.groups
-        self.channels = problem.C // problem.groups
+        self.channels = problem.C // problem.groups * form.n_parts
+        self.r, self.taps = form.r, form.r ** 2
         # float16 rounds so coarsely that errors of float32 may grow before they show.
         coarseness = 512 if problem.dtype.itemsize == 2 else 1
         self.error = ERROR / 64 / coarseness
@@ -73,8 +73,8 @@ cdef class Guard:
         self.share = MIN_SHARE / coarseness
         self.least_weight = LEAST_WEIGHT
         self.dtype = dtype
-        self.scales = np.empty(problem.C, dtype)
-        self.inverses = np.empty(problem.C * 9, dtype)
+        self.scales = np.empty(self.groups * self.channels, dtype)
+        self.inverses = np.empty(self.groups * self.channels * self.taps, dtype)
         self.measures = np.empty(problem.F * sizeof(fc_winograd_row_t), np.uint8)
         self.all_bounds = np.empty(problem.groups * sizeof(fc_winograd_bounds_t), np.uint8)
         self.scale = <char *> PyArray_DATA(self.scales)
@@ -82,15 +82,12 @@ cdef class Guard:
         self.measured = <fc_winograd_row_t *> PyArray_DATA(self.measures)
         self.bounds = <fc_winograd_bounds_t *> PyArray_DATA(self.all_bounds)
 
-    cdef void scale_channels(self, const fc_kernels_t *kernel, const char *w) noexcept nogil:
-        """For fc_winograd_row; w is contiguous and of the compute type."""
-        cdef Py_ssize_t group, item = kernel.item_bytes, n = min(self.rows, SAMPLED_ROWS)
-        cdef Py_ssize_t row_step = self.channels * 9
-        for group in range(self.groups):
-            kernel.winograd_scale(
-                w + group * self.rows * row_step * item, n, self.rows // n * row_step,
-                self.channels, self.scale + group * self.channels * item,
-                self.inverse + group * row_step * item)
+    cdef void scale_channels(self, const fc_kernels_t *kernel, Py_ssize_t group, const char *w,
+                             Py_ssize_t n, Py_ssize_t row_step) noexcept nogil:
+        """From n rows of w in a group, for fc_winograd_row."""
+        cdef Py_ssize_t at = group * self.channels * kernel.item_bytes
+        kernel.winograd_scale[self.r // 4](w, n, row_step, self.channels, self.scale + at,
+                                           self.inverse + self.taps * at)
 
     cdef void bound(self) except *:
         """Turn `measured` into bounds, or a refusal."""
@@ -110,9 +107,9 @@ cdef class Guard:
             self.bounds[group].share = self.share
             self.bounds[group].smallest = max(sqrt(tiny), tiny / smallest)
             self.bounds[group].greatest = most / max(greatest, 1.0)
-            # Beside a tile of 4 x 4 times the same x, 1.
-            expected, worst, size = 0, 0, 4 * sqrt(sqrt(self.channels))
-            for k in range(9):
+            # Beside the smallest tile, all x in it 1.
+            expected, worst, size = 0, 0, (self.r + 1) * sqrt(sqrt(self.channels))
+            for k in range(self.taps):
                 expected += self.bounds[group].taps[k] * self.channels
                 worst += self.bounds[group].roots[k] * self.channels ** 2
             if expected < size or worst < size:
@@ -126,7 +123,7 @@ cdef class Guard:
         cdef Py_ssize_t i
         cdef int k
         memset(bounds, 0, sizeof(fc_winograd_bounds_t))
-        for k in range(9):
+        for k in range(self.taps):
             bounds.taps[k] = bounds.roots[k] = LARGE
         for i in range(group * self.rows, (group + 1) * self.rows):
             row = self.measured + i
@@ -135,37 +132,33 @@ cdef class Guard:
             if not isfinite(row.size):
                 greatest[0] = row.size
                 return
-            size = sqrt(3 * sqrt(row.fourth))  # (9 sum of w^4)^(1/4) >= v
+            size = sqrt(self.r * sqrt(row.fourth))  # (taps * sum of w^4)^(1/4) >= v
             smallest[0] = min(smallest[0], row.size)
             greatest[0] = max(greatest[0], row.size * size)
             worst = (self.worst_error * size
                      + self.least_weight * sqrt(row.n_small * root_channels))  # sum of x^2 by e
-            for k in range(9):
+            for k in range(self.taps):
                 bounds.taps[k] = min(bounds.taps[k],
                                      row.taps[k] / (self.channels * self.error * size))
                 bounds.roots[k] = min(bounds.roots[k],
                                       self.least_root / (row.inverses[k] * worst))
 
 
-cdef void mark_padding(const axis_t *down, const axis_t *across, int m, Py_ssize_t oh,
-                       Py_ssize_t ow, Py_ssize_t row, Py_ssize_t column, Py_ssize_t n,
-                       unsigned char *spoiled) noexcept nogil:
-    """Find the ones of n tiles side by side that have an output whose middle row or column is the
-    constant: it sees little of x.
+cdef void mark_padding(const axis_t *axis, Py_ssize_t k, Py_ssize_t m, Py_ssize_t n_outputs,
+                       Py_ssize_t tile, Py_ssize_t n, unsigned char *spoiled) noexcept nogil:
+    """Find the ones of n tiles in a row that have an output of which less than half of k taps see x
+    along the axis.
     """
-    cdef Py_ssize_t tile, first, last
-    first = row * m + 1
-    last = min(first + m, oh + 1) - 1
-    if not all_of_image(down, first, last):
-        memset(spoiled, 1, n)
+    cdef Py_ssize_t i, first, last
+    if axis.sources_before != NULL:
         return
-    for tile in range(n):
-        first = (column + tile) * m + 1
-        last = min(first + m, ow + 1) - 1
-        if not all_of_image(across, first, last):
-            spoiled[tile] = 1
+    for i in range(n):
+        first = (tile + i) * m
+        last = min(first + m, n_outputs) - 1
+        if 2 * min(taps_on_image(axis, k, first), taps_on_image(axis, k, last)) < k:
+            spoiled[i] = 1
 
 
-cdef inline bint all_of_image(const axis_t *axis, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
-    return axis.sources_before != NULL or (
-        first >= axis.before and last < axis.before + axis.n)
+cdef inline Py_ssize_t taps_on_image(const axis_t *axis, Py_ssize_t k,
+                                     Py_ssize_t output) noexcept nogil:
+    return min(output + k, axis.before + axis.n) - max(output, axis.before)

@@ -16,22 +16,27 @@ ctypedef struct job_t:
     const fc_kernels_t *kernel
     image_t x
     image_t y
-    const char *w                   # [groups * rows][channels][3][3], compute type, contiguous
+    const char *w                   # [groups * rows][channels][kh][kw], compute type, contiguous
     const char *w_end
     const char *bias                # [groups * rows], compute type, or NULL
     char fill[16]
     int x_type, y_type
     bint x_as_computed              # the input transform reads x itself
     # the problem
-    Py_ssize_t groups, rows, channels, oh, ow
+    Py_ssize_t groups, rows, channels, kh, kw, taps, oh, ow
     axis_t down, across
+    # parts of the kernel (winograd_parts), r x r: where they begin, and [n_parts][r * r]
+    Py_ssize_t r, part_taps, n_parts, terms
+    const Py_ssize_t *part_row
+    const Py_ssize_t *part_column
+    const double *part_share
     # tiles of m x m outputs; points of the transform
-    int m, a, n_points
+    int form, m, a, n_points        # `form` is a fc_winograd_form_t
     Py_ssize_t tiles_across, tiles_per_image, n_tiles
-    Py_ssize_t n_chunks, chunk      # chunks of channels of a sum
-    const char *scale               # [groups][channels]: of x, for the guard
+    Py_ssize_t n_chunks, chunk      # chunks of terms of a sum, each within a part
+    const char *scale               # [groups][terms]: of x, for the guard
     const fc_winograd_bounds_t *bounds  # [groups]
-    # while w is measured: [groups][channels][9] and [groups * rows]
+    # while w is measured: [groups][terms][r * r] and [groups * rows]
     const char *inverse
     fc_winograd_row_t *measured
     double least_weight
@@ -39,18 +44,18 @@ ctypedef struct job_t:
     int nv
     Py_ssize_t panels, n_blocks, set_blocks, tile_blocks, n_block_ranges, n_tile_blocks
     const Py_ssize_t *offset        # [nv][chunk]: k * nv * lanes
-    # for tiles by the definition, [chunk * 9]: where tap k lies in their window, and k * pixels
+    # for tiles by the definition, in chunks of channels: where tap k lies in their window, k * pixels
     const Py_ssize_t *tap_offset
     const Py_ssize_t *pixel_offset
-    Py_ssize_t redone_pitch, pixels
+    Py_ssize_t n_redone_chunks, redone_rows, redone_pitch, pixels
     # transformed weights [point][groups * rows][lda], or NULL: made per block of rows
     char *u
     Py_ssize_t lda, u_step, local_step
     # with vectors along the output channels: how many are in a block, or else 0; then transformed
-    # weights are [group][block][chunk][point][channel][filter], or made per chunk
+    # weights are [group][block][chunk][point][term][filter], or made per chunk
     Py_ssize_t filters, u_chunk
     # scratch, in bytes from its start
-    Py_ssize_t at_row_bytes, at_column_bytes, at_sums, at_window, at_v, v_step, v_panel, at_u
+    Py_ssize_t at_row_bytes, at_column_bytes, at_sums, at_window, at_v, v_step, v_panel, at_u, at_w
     Py_ssize_t at_products, products_step, at_out, at_spoiled, at_pixels, at_acc, at_places, at_bias
     Py_ssize_t pitch
 
@@ -70,7 +75,7 @@ cdef inline Py_ssize_t block_start(const job_t *job, Py_ssize_t block) noexcept 
 
 
 cdef inline Py_ssize_t chunk_start(const job_t *job, Py_ssize_t chunk) noexcept nogil:
-    return job.channels * chunk // job.n_chunks
+    return job.terms * chunk // job.n_chunks
 
 
 cdef inline Py_ssize_t panel_tiles(const job_t *job, const task_t *t,
@@ -90,17 +95,17 @@ cdef inline void next_run(const job_t *job, Py_ssize_t first, Py_ssize_t lane, P
     run.lane = lane
 
 
-cdef inline void window_of(const job_t *job, Py_ssize_t row, Py_ssize_t column,
+cdef inline void window_of(const job_t *job, Py_ssize_t row, Py_ssize_t column, Py_ssize_t n_rows,
                            Py_ssize_t n_columns, fc_window_t *win,
                            char *scratch) noexcept nogil:
-    """The inputs of tiles side by side, as they lie in x."""
+    """Rows and columns of the padded image, as they lie in x."""
     cdef Py_ssize_t *row_bytes = <Py_ssize_t *> (scratch + job.at_row_bytes)
     cdef Py_ssize_t *column_bytes = <Py_ssize_t *> (scratch + job.at_column_bytes)
-    positions(&job.down, row * job.m, job.a, job.x.h, row_bytes)
-    positions(&job.across, column * job.m, n_columns, job.x.w, column_bytes)
-    interior(&job.across, column * job.m, n_columns, &win.lo, &win.hi)
+    positions(&job.down, row, n_rows, job.x.h, row_bytes)
+    positions(&job.across, column, n_columns, job.x.w, column_bytes)
+    interior(&job.across, column, n_columns, &win.lo, &win.hi)
     win.row_bytes, win.column_bytes = row_bytes, column_bytes
-    win.n_rows, win.n_columns, win.step_bytes = job.a, n_columns, job.x.w
+    win.n_rows, win.n_columns, win.step_bytes = n_rows, n_columns, job.x.w
 
 
 cdef inline const char *channel_of(const job_t *job, Py_ssize_t image, Py_ssize_t group,

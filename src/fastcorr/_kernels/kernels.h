@@ -222,16 +222,17 @@ typedef void (*fc_add_fn)(ptrdiff_t n, const void *src, void *dst);
 /* Run n rounds of independent multiply-adds in registers; returns their floating-point operations. */
 typedef double (*fc_peak_fn)(ptrdiff_t n, void *sink);
 
-/* Winograd's algorithm for m x m outputs under 3 x 3 weights; m is 2 or 4, a = m + 2, and there are
- * a * a "points", point_step apart. winograd.inc says what they are.
- *
- * u[point * point_step + i] = the transformed weights i < n: each of w is [3][3], they lie `step` apart,
+/* Winograd's algorithm for m x m outputs under r x r weights; a = m + r - 1, and there are a * a "points",
+ * point_step apart. winograd.inc says what they are. The forms are (m, r). */
+typedef enum { FC_WINOGRAD_2_3, FC_WINOGRAD_4_3, FC_WINOGRAD_2_5, FC_WINOGRAD_N_FORMS } fc_winograd_form_t;
+
+/* u[point * point_step + i] = the transformed weights i < n: each of w is [r][r], they lie `step` apart,
  * and w may be read up to `end`; writes whole vectors. */
 typedef void (*fc_winograd_weights_fn)(const void *w, ptrdiff_t n, ptrdiff_t step, const void *end,
                                        void *u, ptrdiff_t point_step);
 
 /* v[point * point_step + c * channel_step + lane] = the transformed inputs of a row of tiles. The
- * window has a rows and m * tiles + 2 columns; the lanes behind the tiles, up to n_lanes, get zeros.
+ * window has a rows and m * tiles + r - 1 columns; the lanes behind the tiles, up to n_lanes, get zeros.
  * Whole vectors are written, but no more than `room` lanes.
  * What the guard needs of x * scale[channel] is added to sums [2 * a + 2][pitch]: by pixel, the sums of
  * |x| and of about |x|^(1/2) over channels; by tile, the sum of x^2, and the largest such of a channel.
@@ -252,19 +253,19 @@ typedef void (*fc_winograd_output_filterwise_fn)(const void *products, ptrdiff_t
                                                  ptrdiff_t n_tiles, ptrdiff_t nv,
                                                  const void *bias, void *out);
 
-/* scale[c] = about the size of w in channel c, w being [n_rows][...][n_channels][3][3] with rows row_step
- * apart; the largest is 1, none is below FC_WINOGRAD_LEAST_SCALE. inverse[n_channels][9] = 1 / scale. */
+/* scale[c] = about the size of w in channel c, w being [n_rows][...][n_channels][r][r] with rows row_step
+ * apart; the largest is 1, none is below FC_WINOGRAD_LEAST_SCALE. inverse[n_channels][r * r] = 1 / scale. */
 #define FC_WINOGRAD_LEAST_SCALE 0x1p-20
 typedef void (*fc_winograd_scale_fn)(const void *w, ptrdiff_t n_rows, ptrdiff_t row_step,
                                      ptrdiff_t n_channels, void *scale, void *inverse);
 
-/* Of one row of w, [n_channels][3][3], times inverse [n_channels][9] and in units of `size`, about its
+/* Of one row of w, [n_channels][r][r], times inverse [n_channels][r * r] and in units of `size`, about its
  * root mean square (0: all zeros; infinity: beyond what the others can be computed from). */
 typedef struct {
-    double size, taps[9]; /* sums of |w| over channels */
-    double inverses[9];   /* and of about 1 / max(|w|, floor) */
-    double fourth;        /* sum of w^4 */
-    double n_small;       /* numbers below floor */
+    double size, taps[25]; /* sums of |w| over channels */
+    double inverses[25];   /* and of about 1 / max(|w|, floor) */
+    double fourth;         /* sum of w^4 */
+    double n_small;        /* numbers below floor */
 } fc_winograd_row_t;
 typedef void (*fc_winograd_row_fn)(const void *w, const void *inverse, ptrdiff_t n_channels,
                                    double floor, fc_winograd_row_t *row);
@@ -272,13 +273,13 @@ typedef void (*fc_winograd_row_fn)(const void *w, const void *inverse, ptrdiff_t
 /* spoiled[tile] = 1 where an output of n_rows x n_columns does not meet the bounds. The `size` of a
  * tile is the fourth root of (sum of x^2) * (largest sum of x^2 of a channel). */
 typedef struct {
-    double taps[9], share;     /* sum over taps of taps * sums >= size, and >= share * tile's average */
-    double roots[9];           /* sum over taps of roots * (sum of roots)^2 >= size */
+    double taps[25], share;    /* sum over taps of taps * sums >= size, and >= share * tile's average */
+    double roots[25];          /* sum over taps of roots * (sum of roots)^2 >= size */
     double smallest, greatest; /* size, unless all x are 0 */
 } fc_winograd_bounds_t;
-typedef void (*fc_winograd_guard_fn)(const fc_winograd_bounds_t *bounds, ptrdiff_t m,
-                                     const void *sums, ptrdiff_t pitch, ptrdiff_t n_rows,
-                                     ptrdiff_t n_columns, unsigned char *spoiled);
+typedef void (*fc_winograd_guard_fn)(const fc_winograd_bounds_t *bounds, const void *sums,
+                                     ptrdiff_t pitch, ptrdiff_t n_rows, ptrdiff_t n_columns,
+                                     unsigned char *spoiled);
 
 /* Winograd's algorithm for the weight gradient of 3 x 3 kernels, in winograd_grad.inc. From windows
  * [row][column][lanes] of n_tiles tiles side by side, rows `pitch` elements apart: 6 rows of x, or 4 of
@@ -393,13 +394,13 @@ typedef struct {
     fc_fold_fn fold;                                       /* NULL for integers */
     fc_add_fn add;
     fc_peak_fn peak;
-    fc_winograd_weights_fn winograd_weights[3];            /* [m / 2]; NULL for integers */
-    fc_winograd_input_fn winograd_input[3];
-    fc_winograd_output_fn winograd_output[3];
-    fc_winograd_output_filterwise_fn winograd_output_filterwise[3];
-    fc_winograd_scale_fn winograd_scale;
-    fc_winograd_row_fn winograd_row;
-    fc_winograd_guard_fn winograd_guard;
+    fc_winograd_weights_fn winograd_weights[FC_WINOGRAD_N_FORMS]; /* NULL for integers */
+    fc_winograd_input_fn winograd_input[FC_WINOGRAD_N_FORMS];
+    fc_winograd_output_fn winograd_output[FC_WINOGRAD_N_FORMS];
+    fc_winograd_output_filterwise_fn winograd_output_filterwise[FC_WINOGRAD_N_FORMS];
+    fc_winograd_scale_fn winograd_scale[2]; /* r = 3, r = 5 */
+    fc_winograd_row_fn winograd_row[2];
+    fc_winograd_guard_fn winograd_guard[FC_WINOGRAD_N_FORMS];
     fc_winograd_grad_fn winograd_grad_x, winograd_grad_dy;
     fc_winograd_taps_fn winograd_taps;
     fc_winograd_limits_fn winograd_limits;

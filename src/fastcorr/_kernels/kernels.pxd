@@ -119,6 +119,10 @@ cdef extern from "kernels.h" nogil:
     ctypedef void (*fc_add_fn)(Py_ssize_t, const void *, void *) noexcept nogil
     ctypedef double (*fc_peak_fn)(Py_ssize_t, void *) noexcept nogil
 
+    ctypedef enum fc_winograd_form_t:
+        FC_WINOGRAD_2_3
+        FC_WINOGRAD_4_3
+        FC_WINOGRAD_2_5
     ctypedef void (*fc_winograd_weights_fn)(
         const void *, Py_ssize_t, Py_ssize_t, const void *, void *, Py_ssize_t
     ) noexcept nogil
@@ -138,18 +142,18 @@ cdef extern from "kernels.h" nogil:
     ) noexcept nogil
     ctypedef struct fc_winograd_row_t:
         double size
-        double taps[9]
-        double inverses[9]
+        double taps[25]
+        double inverses[25]
         double fourth, n_small
     ctypedef void (*fc_winograd_row_fn)(
         const void *, const void *, Py_ssize_t, double, fc_winograd_row_t *
     ) noexcept nogil
     ctypedef struct fc_winograd_bounds_t:
-        double taps[9]
-        double roots[9]
+        double taps[25]
+        double roots[25]
         double share, smallest, greatest
     ctypedef void (*fc_winograd_guard_fn)(
-        const fc_winograd_bounds_t *, Py_ssize_t, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+        const fc_winograd_bounds_t *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
         unsigned char *
     ) noexcept nogil
 
@@ -229,9 +233,9 @@ cdef extern from "kernels.h" nogil:
         fc_winograd_input_fn winograd_input[3]
         fc_winograd_output_fn winograd_output[3]
         fc_winograd_output_filterwise_fn winograd_output_filterwise[3]
-        fc_winograd_scale_fn winograd_scale
-        fc_winograd_row_fn winograd_row
-        fc_winograd_guard_fn winograd_guard
+        fc_winograd_scale_fn winograd_scale[2]
+        fc_winograd_row_fn winograd_row[2]
+        fc_winograd_guard_fn winograd_guard[3]
         fc_winograd_grad_fn winograd_grad_x, winograd_grad_dy
         fc_winograd_taps_fn winograd_taps
         fc_winograd_limits_fn winograd_limits
