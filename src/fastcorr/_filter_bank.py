@@ -112,9 +112,9 @@ class FilterBank:
 
     A bank remembers the last 16 shapes of x and at most 256 MiB of prepared kernels (more only if
     one shape needs more), which batches of any size and images of many sizes share; the oldest are
-    dropped first. For 'winograd' they are four times as large as `w` (1.8 times for images of up to
-    8 x 8), for 'direct' there are none or one more copy of `w`. A pickle holds the kernels and the
-    options alone.
+    dropped first. For 'winograd' 3x3 kernels become four times as large (1.8 times for images of
+    up to 8x8), 5x5 kernels 1.4 times, 3x1 and 1x3 twice; for 'direct' there are none or one more
+    copy of `w`. A pickle holds the kernels and the options alone.
 
     Examples
     --------

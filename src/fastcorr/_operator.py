@@ -97,10 +97,10 @@ def corr2d(
     method : {'auto', 'direct', 'winograd', 'separable', 'fft'}, default: 'auto'
         How to compute the sums. 'auto' takes the method that should be fastest and keeps the
         accuracy described below. 'direct' evaluates the definition. 'fft' multiplies transforms of
-        overlapping tiles, for large kernels of floats and complex numbers. 'winograd' serves 3x3
-        kernels at stride 1 with 32 channels per group and more, 'separable' few channels under
-        kernels that are a product of a column and a row, or the sum of two. A method that cannot
-        serve a problem is an error. The dtype of y does not depend on the method.
+        overlapping tiles, for large kernels of floats and complex numbers. 'winograd' serves 3x3,
+        5x5, 3x1 and 1x3 kernels at stride 1 with 32 channels per group and more, 'separable' few
+        channels under kernels that are a product of a column and a row, or the sum of two. A method
+        that cannot serve a problem is an error. The dtype of y does not depend on the method.
     out : ndarray, optional
         Where to write y: an array with the shape and dtype of y. It may be a strided view and may
         overlap the inputs. Its content is undefined if the call is interrupted.

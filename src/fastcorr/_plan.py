@@ -110,7 +110,7 @@ ALGORITHMS = (
         separable.unsupported, separable.seconds, separable.Separable,
     ),
     Algorithm(
-        "winograd", "winograd", "3 x 3 at stride 1: fewer products of transformed tiles",
+        "winograd", "winograd", "stride 1, many channels: fewer products of transformed tiles",
         winograd_cuts.unsupported, winograd_cuts.seconds, winograd.Winograd,
     ),
     Algorithm(

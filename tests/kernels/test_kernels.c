@@ -739,17 +739,27 @@ static double window_value(const fc_window_t *win, array_t x, ptrdiff_t plane, a
     return get(x.type, is_fill ? fill.data : at(x, plane) + win->row_bytes[i] + win->column_bytes[j]).real;
 }
 
+typedef struct {
+    const char *name;
+    ptrdiff_t mh, mw, rh, rw;
+} winograd_shape_t;
+#define SHAPE(NAME, MH, MW, RH, RW) {#NAME, MH, MW, RH, RW},
+static const winograd_shape_t winograd_shapes[] = {FC_EACH_WINOGRAD_FORM(SHAPE)};
+
 /* With vectors along 3 filters, bit by bit what u [point][3][padded], products [point][3][nr] and out have. */
-static int is_same_filterwise(const fc_kernels_t *kernel, fc_type_t type, ptrdiff_t m, ptrdiff_t n_tiles,
+static int is_same_filterwise(const fc_kernels_t *kernel, fc_type_t type, int form, ptrdiff_t n_tiles,
                               ptrdiff_t n_channels, array_t w, array_t u, array_t products, array_t out) {
-    const ptrdiff_t points = (m + 2) * (m + 2), lanes = kernel->lanes, nv = (3 + lanes - 1) / lanes;
+    const winograd_shape_t shape = winograd_shapes[form];
+    const ptrdiff_t mh = shape.mh, mw = shape.mw, taps = shape.rh * shape.rw;
+    const ptrdiff_t points = (mh + shape.rh - 1) * (mw + shape.rw - 1);
+    const ptrdiff_t lanes = kernel->lanes, nv = (3 + lanes - 1) / lanes;
     const ptrdiff_t nf = nv * lanes, padded = u.n / (3 * points), nr = products.n / (3 * points);
     array_t turned_u = new_array(type, points * n_channels * nf), bias = new_array(type, nf);
-    array_t turned = new_array(type, points * n_tiles * nf), turned_out = new_array(type, m * m * n_tiles * nf);
+    array_t turned = new_array(type, points * n_tiles * nf), turned_out = new_array(type, mh * mw * n_tiles * nf);
     int is_same = 1;
     for (ptrdiff_t c = 0; c < n_channels; c++)
-        kernel->winograd_weights[m / 2](at(w, c * 9), 3, n_channels * 9, at(w, w.n), at(turned_u, c * nf),
-                                        n_channels * nf);
+        kernel->winograd[form].weights(at(w, c * taps), 3, n_channels * taps, at(w, w.n),
+                                       at(turned_u, c * nf), n_channels * nf);
     for (ptrdiff_t p = 0; p < points; p++) {
         for (ptrdiff_t f = 0; f < 3; f++) {
             for (ptrdiff_t c = 0; c < n_channels; c++)
@@ -760,49 +770,53 @@ static int is_same_filterwise(const fc_kernels_t *kernel, fc_type_t type, ptrdif
         }
     }
     for (int has_bias = 0; has_bias < 2; has_bias++) {
-        kernel->winograd_output_filterwise[m / 2](turned.data, n_tiles * nf, n_tiles, nv,
-                                                  has_bias ? bias.data : NULL, turned_out.data);
-        for (ptrdiff_t k = 0; k < 3 * m * m * n_tiles; k++) {
-            const ptrdiff_t f = k % 3, j = k / 3 % (m * n_tiles), i = k / 3 / (m * n_tiles);
-            number_t want = get(type, at(out, (f * m + i) * m * nr + j));
+        kernel->winograd[form].output_filterwise(turned.data, n_tiles * nf, n_tiles, nv,
+                                                 has_bias ? bias.data : NULL, turned_out.data);
+        for (ptrdiff_t k = 0; k < 3 * mh * mw * n_tiles; k++) {
+            const ptrdiff_t f = k % 3, j = k / 3 % (mw * n_tiles), i = k / 3 / (mw * n_tiles);
+            number_t want = get(type, at(out, (f * mh + i) * mw * nr + j));
             if (has_bias) want.real += get(type, at(bias, f)).real;
             if (type == FC_F32) want.real = (float)want.real;
-            is_same &= get(type, at(turned_out, (i * m * n_tiles + j) * nf + f)).real == want.real;
+            is_same &= get(type, at(turned_out, (i * mw * n_tiles + j) * nf + f)).real == want.real;
         }
     }
     release(turned_u), release(bias), release(turned), release(turned_out);
     return is_same;
 }
 
-/* A row of tiles through all kernels of F(m x m, 3 x 3) but the matrix product, which is a plain loop
- * here. The transforms for m = 4 have 11/8 and its powers in them, so sums are compared to 2^-12. */
-static void test_one_winograd(const fc_kernels_t *kernel, fc_type_t type, ptrdiff_t m, ptrdiff_t n_tiles,
+/* A row of tiles through all kernels of a form but the matrix product, which is a plain loop here. The
+ * transforms of 6 points have 11/8 and its powers in them, so sums are compared to 2^-12. */
+static void test_one_winograd(const fc_kernels_t *kernel, fc_type_t type, int form, ptrdiff_t n_tiles,
                           ptrdiff_t n_channels, ptrdiff_t lo, ptrdiff_t n_right) {
-    const ptrdiff_t a = m + 2, points = a * a, n_columns = m * n_tiles + 2, rows = 3;
+    const winograd_shape_t shape = winograd_shapes[form];
+    const ptrdiff_t mh = shape.mh, mw = shape.mw, rw = shape.rw, taps = shape.rh * rw;
+    const ptrdiff_t ah = mh + shape.rh - 1, aw = mw + rw - 1, points = ah * aw;
+    const ptrdiff_t n_columns = mw * n_tiles + rw - 1, rows = 3, above = ah > 1;
     const ptrdiff_t lanes = kernel->lanes, nv = (n_tiles + lanes - 1) / lanes, nr = nv * lanes;
-    const ptrdiff_t width = n_columns - lo - n_right, pitch = m * nr + 2 + lanes;
+    const ptrdiff_t width = n_columns - lo - n_right, pitch = mw * nr + rw - 1 + lanes;
     const ptrdiff_t padded = (n_channels + lanes - 1) / lanes * lanes, item = type_bytes[type];
-    array_t x = new_array(type, n_channels * (a - 1) * width), w = new_array(type, rows * n_channels * 9);
+    const ptrdiff_t plane = (ah - above) * width;
+    array_t x = new_array(type, n_channels * plane), w = new_array(type, rows * n_channels * taps);
     array_t u = new_array(type, points * rows * padded), v = new_array(type, points * n_channels * nr);
-    array_t sums = new_array(type, (2 * a + 2) * pitch), fill = new_array(type, 1);
+    array_t sums = new_array(type, (2 * ah + 2) * pitch), fill = new_array(type, 1);
     array_t scale = new_array(type, n_channels);
-    array_t products = new_array(type, points * rows * nr), out = new_array(type, rows * m * m * nr);
+    array_t products = new_array(type, points * rows * nr), out = new_array(type, rows * mh * mw * nr);
     ptrdiff_t row_bytes[6], *column_bytes = malloc((size_t)n_columns * sizeof *column_bytes);
-    const fc_window_t win = {a, n_columns, pitch, row_bytes, column_bytes, lo, lo + width, item};
+    const fc_window_t win = {ah, n_columns, pitch, row_bytes, column_bytes, lo, lo + width, item};
     const number_t zero = {0, 0}, two = {2, 2};
     int is_right = 1;
     if (!column_bytes) abort();
     for (ptrdiff_t c = 0; c < n_channels; c++) set(scale, c, two);
-    for (ptrdiff_t i = 0; i < a; i++) row_bytes[i] = i == 0 ? FC_PAD : (i - 1) * width * item;
+    for (ptrdiff_t i = 0; i < ah; i++) row_bytes[i] = i < above ? FC_PAD : (i - above) * width * item;
     for (ptrdiff_t j = 0; j < n_columns; j++)
         column_bytes[j] = j < lo ? FC_PAD : j < lo + width ? (j - lo) * item : 0; /* right: column 0 */
     for (ptrdiff_t i = 0; i < sums.n; i++) set(sums, i, zero);
 
     for (ptrdiff_t f = 0; f < rows; f++)
-        kernel->winograd_weights[m / 2](at(w, f * n_channels * 9), n_channels, 9, at(w, w.n),
-                                        at(u, f * padded), rows * padded);
-    kernel->winograd_input[m / 2](&win, x.data, n_channels, (a - 1) * width * item, fill.data, scale.data,
-                                  v.data, nr, n_channels * nr, nr, nr, sums.data);
+        kernel->winograd[form].weights(at(w, f * n_channels * taps), n_channels, taps, at(w, w.n),
+                                       at(u, f * padded), rows * padded);
+    kernel->winograd[form].input(&win, x.data, n_channels, plane * item, fill.data, scale.data, v.data, nr,
+                                 n_channels * nr, nr, nr, sums.data);
     for (ptrdiff_t p = 0; p < points; p++) {
         for (ptrdiff_t f = 0; f < rows; f++) {
             for (ptrdiff_t t = 0; t < nr; t++) {
@@ -813,20 +827,20 @@ static void test_one_winograd(const fc_kernels_t *kernel, fc_type_t type, ptrdif
             }
         }
     }
-    kernel->winograd_output[m / 2](products.data, rows * nr, rows, nv, out.data);
-    is_right &= is_same_filterwise(kernel, type, m, n_tiles, n_channels, w, u, products, out);
+    kernel->winograd[form].output(products.data, rows * nr, rows, nv, out.data);
+    is_right &= is_same_filterwise(kernel, type, form, n_tiles, n_channels, w, u, products, out);
 
     for (ptrdiff_t f = 0; f < rows; f++) {
-        for (ptrdiff_t i = 0; i < m; i++) {
-            for (ptrdiff_t j = 0; j < m * n_tiles; j++) {
+        for (ptrdiff_t i = 0; i < mh; i++) {
+            for (ptrdiff_t j = 0; j < mw * n_tiles; j++) {
                 double sum = 0;
-                for (ptrdiff_t k = 0; k < 9 * n_channels; k++) {
-                    const ptrdiff_t c = k / 9, row = i + k % 9 / 3, column = j + k % 3;
-                    sum += window_value(&win, x, c * (a - 1) * width, fill, row, column) *
-                           get(type, at(w, f * n_channels * 9 + k)).real;
+                for (ptrdiff_t k = 0; k < taps * n_channels; k++) {
+                    const ptrdiff_t c = k / taps, row = i + k % taps / rw, column = j + k % rw;
+                    sum += window_value(&win, x, c * plane, fill, row, column) *
+                           get(type, at(w, f * n_channels * taps + k)).real;
                 }
-                const double got = get(type, at(out, (f * m + i) * m * nr + j)).real;
-                is_right &= fabs(got - sum) <= (m == 2 ? 0 : ldexp(64.0 * 9 * n_channels, -18));
+                const double got = get(type, at(out, (f * mh + i) * mw * nr + j)).real;
+                is_right &= fabs(got - sum) <= (aw == 4 ? 0 : ldexp(64.0 * (double)(taps * n_channels), -18));
             }
         }
     }
@@ -834,32 +848,32 @@ static void test_one_winograd(const fc_kernels_t *kernel, fc_type_t type, ptrdif
         double energy = 0, most = 0;
         for (ptrdiff_t c = 0; c < n_channels; c++) {
             double of_channel = 0;
-            for (ptrdiff_t i = 0; i < a; i++) {
-                for (ptrdiff_t j = m * t; j < m * t + a; j++) {
-                    const double twice = 2 * window_value(&win, x, c * (a - 1) * width, fill, i, j);
+            for (ptrdiff_t i = 0; i < ah; i++) {
+                for (ptrdiff_t j = mw * t; j < mw * t + aw; j++) {
+                    const double twice = 2 * window_value(&win, x, c * plane, fill, i, j);
                     of_channel += twice * twice;
                 }
             }
             energy += of_channel;
             most = of_channel > most ? of_channel : most;
         }
-        is_right &= get(type, at(sums, 2 * a * pitch + t)).real == energy;
-        is_right &= get(type, at(sums, (2 * a + 1) * pitch + t)).real == most;
+        is_right &= get(type, at(sums, 2 * ah * pitch + t)).real == energy;
+        is_right &= get(type, at(sums, (2 * ah + 1) * pitch + t)).real == most;
     }
-    for (ptrdiff_t i = 0; i < a; i++) {
+    for (ptrdiff_t i = 0; i < ah; i++) {
         for (ptrdiff_t j = 0; j < n_columns; j++) {
             double sum = 0, roots = 0;
             for (ptrdiff_t c = 0; c < n_channels; c++) {
-                const double twice = fabs(2 * window_value(&win, x, c * (a - 1) * width, fill, i, j));
+                const double twice = fabs(2 * window_value(&win, x, c * plane, fill, i, j));
                 sum += twice;
                 roots += sqrt(twice);
             }
-            const double got = get(type, at(sums, (a + i) * pitch + j)).real;
+            const double got = get(type, at(sums, (ah + i) * pitch + j)).real;
             is_right &= get(type, at(sums, i * pitch + j)).real == sum;
             is_right &= got >= roots * (1 - 1e-5) && got <= roots * 1.0607 + 1e-10;
         }
     }
-    report(is_right, "%s winograd %td: %td tiles, %td channels, padding %td, %td", kernel->name, m,
+    report(is_right, "%s winograd %s: %td tiles, %td channels, padding %td, %td", kernel->name, shape.name,
            n_tiles, n_channels, lo, n_right);
     free(column_bytes);
     release(x), release(w), release(u), release(v), release(sums), release(fill);
@@ -867,86 +881,90 @@ static void test_one_winograd(const fc_kernels_t *kernel, fc_type_t type, ptrdif
 }
 
 /* What is measured of w, whose channels are of two sizes and which has a zero. */
-static void test_winograd_row(const fc_kernels_t *kernel, fc_type_t type) {
-    const ptrdiff_t n_channels = 2 * kernel->lanes + 3, n = 9 * n_channels;
+static void test_winograd_row(const fc_kernels_t *kernel, fc_type_t type, int form) {
+    const ptrdiff_t n_taps = winograd_shapes[form].rh * winograd_shapes[form].rw;
+    const ptrdiff_t n_channels = 2 * kernel->lanes + 3, n = n_taps * n_channels;
     array_t w = new_array(type, n), scale = new_array(type, n_channels), inverse = new_array(type, n);
     fc_winograd_row_t row;
-    double taps[9] = {0}, inverses[9] = {0}, fourth = 0, square = 0;
+    double taps[25] = {0}, inverses[25] = {0}, fourth = 0, square = 0;
     int is_right = 1;
     for (ptrdiff_t i = 0; i < n; i++) {
-        const double v = i / 9 % 2 ? 4 : 1;
+        const double v = i / n_taps % 2 ? 4 : 1;
         set(w, i, (number_t){.real = i % 2 ? v : -v});
     }
-    kernel->winograd_scale(w.data, 1, n, n_channels, scale.data, inverse.data);
+    kernel->winograd[form].scale(w.data, 1, n, n_channels, scale.data, inverse.data);
     for (ptrdiff_t c = 0; c < n_channels; c++) {
         is_right &= get(type, at(scale, c)).real == (c % 2 ? 1 : 0.25);
-        is_right &= get(type, at(inverse, 9 * c + 8)).real == (c % 2 ? 1 : 4);
+        is_right &= get(type, at(inverse, n_taps * (c + 1) - 1)).real == (c % 2 ? 1 : 4);
     }
     report(is_right, "%s winograd scale", kernel->name);
 
     set(w, n - 1, (number_t){.real = 0});
-    kernel->winograd_row(w.data, inverse.data, n_channels, 0.5, &row);
+    kernel->winograd[form].row(w.data, inverse.data, n_channels, 0.5, &row);
     for (ptrdiff_t i = 0; i < n; i++) {
         const double v = fabs(get(type, at(w, i)).real * get(type, at(inverse, i)).real) / row.size;
-        taps[i % 9] += v;
-        inverses[i % 9] += 1 / (v < 0.5 ? 0.5 : v);
+        taps[i % n_taps] += v;
+        inverses[i % n_taps] += 1 / (v < 0.5 ? 0.5 : v);
         square += v * v;
         fourth += v * v * v * v;
     }
     is_right = square >= 0.88 * (double)n && square <= 1.01 * (double)n && row.n_small == 1;
     is_right &= fabs(row.fourth / fourth - 1) < 1e-5;
-    for (int k = 0; k < 9; k++) {
+    for (ptrdiff_t k = 0; k < n_taps; k++) {
         is_right &= fabs(row.taps[k] / taps[k] - 1) < 1e-5;
         is_right &= row.inverses[k] >= inverses[k] * (1 - 1e-5) && row.inverses[k] <= inverses[k] * 1.1251;
     }
     report(is_right, "%s winograd row", kernel->name);
     set(w, 5, (number_t){.real = INFINITY});
-    kernel->winograd_row(w.data, inverse.data, n_channels, 0.5, &row);
+    kernel->winograd[form].row(w.data, inverse.data, n_channels, 0.5, &row);
     report(isinf(row.size), "%s winograd row: infinity", kernel->name);
     for (ptrdiff_t i = 0; i < n; i++) set(w, i, (number_t){.real = 0});
-    kernel->winograd_row(w.data, inverse.data, n_channels, 0.5, &row);
+    kernel->winograd[form].row(w.data, inverse.data, n_channels, 0.5, &row);
     report(row.size == 0, "%s winograd row: zeros", kernel->name);
     release(w), release(scale), release(inverse);
 }
 
 /* What the guard makes of x = 1, of large numbers in a tile, of few large roots, and of a dark place. */
 static void test_winograd_guard(const fc_kernels_t *kernel, fc_type_t type) {
-    const ptrdiff_t m = 4, a = 6, pitch = 14 + kernel->lanes;
+    const ptrdiff_t a = 6, pitch = 14 + kernel->lanes;
     array_t sums = new_array(type, (2 * a + 2) * pitch);
     unsigned char spoiled[3] = {0};
     const number_t one = {1, 1}, two = {2, 2}, none = {0, 0};
     fc_winograd_bounds_t bounds = {.share = 0.5, .smallest = 1e-30, .greatest = 1e30};
     for (int k = 0; k < 9; k++) bounds.taps[k] = bounds.roots[k] = 1.0 / 8;
     for (ptrdiff_t i = 0; i < sums.n; i++) set(sums, i, one);
-    kernel->winograd_guard(&bounds, m, sums.data, pitch, 4, 12, spoiled);
+    kernel->winograd[FC_WINOGRAD_4x4_3x3].guard(&bounds, sums.data, pitch, 4, 12, spoiled);
     report(!spoiled[0] && !spoiled[1] && !spoiled[2], "%s winograd guard: even", kernel->name);
     set(sums, (2 * a + 1) * pitch + 2, two);
-    kernel->winograd_guard(&bounds, m, sums.data, pitch, 4, 12, spoiled);
+    kernel->winograd[FC_WINOGRAD_4x4_3x3].guard(&bounds, sums.data, pitch, 4, 12, spoiled);
     report(!spoiled[0] && !spoiled[1] && spoiled[2], "%s winograd guard: large numbers", kernel->name);
     set(sums, (2 * a + 1) * pitch + 2, one);
     memset(spoiled, 0, sizeof spoiled);
     for (ptrdiff_t i = 0; i < 3; i++) set(sums, (a + i) * pitch + 6, none);
-    kernel->winograd_guard(&bounds, m, sums.data, pitch, 4, 12, spoiled);
+    kernel->winograd[FC_WINOGRAD_4x4_3x3].guard(&bounds, sums.data, pitch, 4, 12, spoiled);
     report(!spoiled[0] && spoiled[1] && !spoiled[2], "%s winograd guard: small roots", kernel->name);
     memset(spoiled, 0, sizeof spoiled);
     for (ptrdiff_t i = 0; i < 3; i++) set(sums, (a + i) * pitch + 6, one);
     for (ptrdiff_t i = 0; i < 3; i++) {
         for (ptrdiff_t j = 0; j < 3; j++) set(sums, i * pitch + j, none);
     }
-    kernel->winograd_guard(&bounds, m, sums.data, pitch, 4, 12, spoiled);
+    kernel->winograd[FC_WINOGRAD_4x4_3x3].guard(&bounds, sums.data, pitch, 4, 12, spoiled);
     report(spoiled[0] && !spoiled[1] && !spoiled[2], "%s winograd guard: a dark place", kernel->name);
     release(sums);
 }
 
 static void test_winograd(const fc_kernels_t *kernel, fc_type_t type) {
-    for (ptrdiff_t m = 2; m <= 4; m += 2) {
+    for (int form = 0; form < FC_WINOGRAD_N_FORMS; form++) {
+        const ptrdiff_t m = winograd_shapes[form].mw;
         for (ptrdiff_t n = 1; n <= 2 * kernel->lanes + 1; n += n < 4 || kernel->lanes < 4 ? 1 : kernel->lanes - 2) {
-            test_one_winograd(kernel, type, m, n, 1, 1, 1);
-            test_one_winograd(kernel, type, m, n, kernel->lanes + 1, 0, 0);
-            if (n > 1) test_one_winograd(kernel, type, m, n, 2, m, 2);
+            test_one_winograd(kernel, type, form, n, 1, 1, 1);
+            test_one_winograd(kernel, type, form, n, kernel->lanes + 1, 0, 0);
+            if (n > 1) test_one_winograd(kernel, type, form, n, 2, m, 2);
         }
     }
-    test_winograd_row(kernel, type);
+    test_winograd_row(kernel, type, FC_WINOGRAD_4x4_3x3);
+    test_winograd_row(kernel, type, FC_WINOGRAD_2x2_5x5);
+    test_winograd_row(kernel, type, FC_WINOGRAD_1x4_1x3);
     test_winograd_guard(kernel, type);
 }
 
@@ -1297,7 +1315,7 @@ int main(void) {
         test_split(kernels, type);
         test_store(kernels, type);
         test_add(kernels, type);
-        if (kernels->winograd_row) test_winograd(kernels, type);
+        if (kernels->winograd[0].row) test_winograd(kernels, type);
         if (kernels->winograd_taps) test_winograd_grad(kernels, type);
         if (kernels->fft_dot) test_spectra(kernels, type);
         if (kernels->stage[FC_F16]) test_from_half(kernels, type);

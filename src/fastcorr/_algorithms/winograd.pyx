@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Winograd's minimal filtering F(m x m, r x r) at stride 1; most kernels but 3x3 and 5x5 in parts.
+"""Winograd's minimal filtering F(m x m, r x r) at stride 1: 3x3 and 5x5 kernels, and 3x1 and 1x3.
 
 Outputs are cut into tiles of m x m, which run over rows and images as one flat index. The a x a
 transformed inputs of a tile (a = m + r - 1) are multiplied, point by point, with a x a transformed
@@ -8,22 +8,19 @@ weights: at each point a matrix product over the channels (winograd.inc has the 
     measure and transform w                         parallel_for over output channels
     for block of tiles, range of output channels    parallel_for
       for panel of NR tiles
-        for row of tiles
-          for part of the kernel                    fc_winograd_input
-          check                                     fc_winograd_guard
+        for row of tiles                            fc_winograd_input, fc_winograd_guard
       for block of m rows
-        for chunk of terms                          their weights, transformed here or before
+        for chunk of channels                       their weights, transformed here or before
           for point, for panel                      fc_gemm
         for panel                                   fc_winograd_output, fc_store
       or, for images of few tiles (winograd_filterwise)
       for block of filters
-        for chunk of terms                      their weights, transformed here or before
+        for chunk of channels                   their weights, transformed here or before
           for point, for some tiles             fc_filterwise
         for panel                               fc_winograd_output_filterwise, fc_store
       redo the tiles that the guard has found       the definition: fc_pack, fc_gemm
 
-winograd_guard decides which tiles are redone, winograd_cuts how the work is cut, winograd_parts takes
-a kernel apart (terms are its parts times the channels of x).
+winograd_guard decides which tiles are redone, winograd_cuts how the work is cut.
 
 The result of a tile depends on its inputs and w alone: not on how tiles are cut into blocks, nor on
 the other images. Both directions of vectors round alike.
@@ -39,20 +36,20 @@ from fastcorr._algorithms.parallel cimport odd_lines, parallel_for, whole_lines
 from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
 from fastcorr._algorithms.window cimport axis_of, ceil_div
 from fastcorr._algorithms.winograd_filterwise cimport multiply_filters, transform_filters
-from fastcorr._algorithms.winograd_guard cimport Guard, mark_padding
-from fastcorr._algorithms.winograd_parts cimport weights_of
+from fastcorr._algorithms.winograd_guard cimport Guard, is_mostly_padding, mark_padding
 from fastcorr._algorithms.winograd_tiles cimport (
     block_start, channel_of, chunk_start, job_t, next_run, panel_tiles, run_t, task_t, window_of,
 )
 from fastcorr._kernels.dispatch cimport kernels
 from fastcorr._kernels.kernels cimport (
-    FC_FILTERWISE_MAX_VECTORS, FC_GEMM_MAX_VECTORS, fc_kernels_t, fc_run_t, fc_window_t,
+    FC_FILTERWISE_MAX_VECTORS, FC_GEMM_MAX_VECTORS, FC_WINOGRAD_2x2_5x5, fc_kernels_t, fc_run_t,
+    fc_window_t,
 )
 
 from fastcorr._algorithms.gemm import Gemm
 from fastcorr._algorithms.winograd_cuts import (
     CYCLES_PER_SECOND, CYCLES_PER_THREAD, KEPT_BYTES, candidates, form_of, is_filterwise,
-    n_chunks_of, parts_of, transformed_bytes,
+    n_chunks_of, transformed_bytes,
 )
 from fastcorr._kernels.dispatch import active_isa, compute_dtype, element_code
 
@@ -68,7 +65,6 @@ cdef enum:
     STAGED_CHANNELS = 32    # even: the input transform takes channels in pairs
     ROWS_AT_A_TIME = 4      # of w
     REDONE_TILES = 4
-    SAMPLED_ROWS = 16       # of w, which tell its size by term
 
 
 cdef void transform_panel(const job_t *job, const task_t *t, Py_ssize_t panel,
@@ -81,56 +77,57 @@ cdef void transform_panel(const job_t *job, const task_t *t, Py_ssize_t panel,
     cdef char *sums = scratch + job.at_sums
     cdef unsigned char *spoiled = <unsigned char *> (scratch + job.at_spoiled)
     cdef unsigned char row_is_spoiled
-    cdef Py_ssize_t part
+    cdef Py_ssize_t i
     cdef run_t run
     spoiled += panel * job.nv * lanes
     while lane < n:
         next_run(job, first, lane, n, &run)
         row_is_spoiled = 0
-        mark_padding(&job.down, job.kh, job.m, job.oh, run.row, 1, &row_is_spoiled)
+        mark_padding(&job.down, job.kh, job.mh, job.oh, run.row, 1, &row_is_spoiled)
         if row_is_spoiled:
             memset(spoiled + lane, 1, run.n)
-        mark_padding(&job.across, job.kw, job.m, job.ow, run.column, run.n, spoiled + lane)
-        memset(sums, 0, (2 * job.a + 2) * job.pitch * item)
-        for part in range(job.n_parts):
-            transform_run(job, &run, t.group, part, v + (part * job.channels * nr + lane) * item,
-                          nr, nr - lane if lane + run.n == n else run.n, sums, scratch)
-        job.kernel.winograd_guard[job.form](
-            job.bounds + t.group, sums, job.pitch, min(job.m, job.oh - run.row * job.m),
-            min(job.m * run.n, job.ow - run.column * job.m), spoiled + lane)
+        mark_padding(&job.across, job.kw, job.mw, job.ow, run.column, run.n, spoiled + lane)
+        if job.form == FC_WINOGRAD_2x2_5x5 and is_mostly_padding(&job.down, run.row * 2, 6):
+            for i in range(run.n):
+                if is_mostly_padding(&job.across, (run.column + i) * 2, 6):
+                    spoiled[lane + i] = 1
+        memset(sums, 0, (2 * job.ah + 2) * job.pitch * item)
+        transform_run(job, &run, t.group, v + lane * item, nr,
+                      nr - lane if lane + run.n == n else run.n, sums, scratch)
+        job.winograd.guard(
+            job.bounds + t.group, sums, job.pitch, min(job.mh, job.oh - run.row * job.mh),
+            min(job.mw * run.n, job.ow - run.column * job.mw), spoiled + lane)
         lane += run.n
 
 
-cdef void transform_run(const job_t *job, const run_t *run, Py_ssize_t group, Py_ssize_t part,
-                        char *v, Py_ssize_t nr, Py_ssize_t n_lanes, char *sums,
+cdef void transform_run(const job_t *job, const run_t *run, Py_ssize_t group, char *v,
+                        Py_ssize_t nr, Py_ssize_t n_lanes, char *sums,
                         char *scratch) noexcept nogil:
-    """The channels of x under one part of the kernel."""
     cdef Py_ssize_t item = job.kernel.item_bytes, c = 0, nc, i
-    cdef const char *scale = job.scale + (group * job.terms + part * job.channels) * item
+    cdef const char *scale = job.scale + group * job.channels * item
     cdef char *window = scratch + job.at_window
     cdef Py_ssize_t zero = 0
     cdef Py_ssize_t staged_rows[8]
     cdef fc_window_t win, staged
-    window_of(job, run.row * job.m + job.part_row[part],
-              run.column * job.m + job.part_column[part], job.a, job.m * (run.n - 1) + job.a, &win,
-              scratch)
+    window_of(job, run.row * job.mh, run.column * job.mw, job.ah, job.mw * (run.n - 1) + job.aw,
+              &win, scratch)
     win.pitch = job.pitch
     if job.x_as_computed:
-        job.kernel.winograd_input[job.form](
+        job.winograd.input(
             &win, channel_of(job, run.image, group, 0), job.channels, job.x.c, job.fill, scale, v,
             nr, job.v_step, n_lanes, nr - run.lane, sums)
         return
     staged = win
     staged.row_bytes, staged.column_bytes = staged_rows, &zero
     staged.lo, staged.hi = 0, win.n_columns
-    for i in range(job.a):
+    for i in range(job.ah):
         staged_rows[i] = i * job.pitch * item
     while c < job.channels:
         nc = min(STAGED_CHANNELS, job.channels - c)
         job.kernel.stage[job.x_type](&win, channel_of(job, run.image, group, c), nc, job.x.c,
-                                     job.fill, window, job.a * job.pitch)
-        job.kernel.winograd_input[job.form](
-            &staged, window, nc, job.a * job.pitch * item, job.fill, scale + c * item,
+                                     job.fill, window, job.ah * job.pitch)
+        job.winograd.input(
+            &staged, window, nc, job.ah * job.pitch * item, job.fill, scale + c * item,
             v + c * nr * item, nr, job.v_step, n_lanes, nr - run.lane, sums)
         c += nc
 
@@ -167,22 +164,14 @@ cdef void transform_rows(const job_t *job, const task_t *t, Py_ssize_t first, Py
                          char *scratch) noexcept nogil:
     cdef Py_ssize_t item = job.kernel.item_bytes, m0 = block_start(job, first), m
     for m in range(m0, block_start(job, end)):
-        transform_row(job, weights_of(job, t.group * job.rows + m, 0, job.terms, scratch + job.at_w),
-                      scratch + job.at_u + (m - m0) * job.lda * item, job.local_step)
-
-
-cdef inline void transform_row(const job_t *job, const char *w, char *u,
-                               Py_ssize_t point_step) noexcept nogil:
-    """One row of `weights_of`."""
-    cdef const char *end = job.w_end
-    if job.n_parts > 1:
-        end = w + (job.terms * job.part_taps + 2 * job.kernel.lanes) * job.kernel.item_bytes
-    job.kernel.winograd_weights[job.form](w, job.terms, job.part_taps, end, u, point_step)
+        job.winograd.weights(
+            job.w + (t.group * job.rows + m) * job.channels * job.taps * item, job.channels,
+            job.taps, job.w_end, scratch + job.at_u + (m - m0) * job.lda * item, job.local_step)
 
 
 cdef inline void multiply_point(const job_t *job, const task_t *t, int point, Py_ssize_t first,
                                 Py_ssize_t block, char *scratch) noexcept nogil:
-    """One block of rows, all panels and all chunks of terms."""
+    """One block of rows, all panels and all chunks of channels."""
     cdef Py_ssize_t item = job.kernel.item_bytes, lanes = job.kernel.lanes
     cdef Py_ssize_t m0 = block_start(job, block), mr = block_start(job, block + 1) - m0
     cdef Py_ssize_t chunk, c0, c1, panel, nr, i, row_bytes = job.lda * item, j
@@ -224,16 +213,16 @@ cdef void store_panel(const job_t *job, const task_t *t, Py_ssize_t panel, Py_ss
         bias = job.bias + (t.group * job.rows + m0) * item
     for i in range(mr):
         row_bytes[i] = (t.group * job.rows + m0 + i) * job.y.c
-    job.kernel.winograd_output[job.form](
+    job.winograd.output(
         products, mr * nr, mr, nv, out)
     while lane < n:
         next_run(job, t.tile0 + panel * job.nv * lanes, lane, n, &run)
-        for i in range(min(job.m, job.oh - run.row * job.m)):
+        for i in range(min(job.mh, job.oh - run.row * job.mh)):
             job.kernel.store[job.y_type](
-                out + (i * job.m * nr + job.m * lane) * item, job.m * job.m * nr, mr,
-                min(job.m * run.n, job.ow - run.column * job.m), bias,
-                job.y.data + run.image * job.y.n + (run.row * job.m + i) * job.y.h
-                + run.column * job.m * job.y.w, row_bytes, job.y.w)
+                out + (i * nr + lane) * job.mw * item, job.mh * job.mw * nr, mr,
+                min(job.mw * run.n, job.ow - run.column * job.mw), bias,
+                job.y.data + run.image * job.y.n + (run.row * job.mh + i) * job.y.h
+                + run.column * job.mw * job.y.w, row_bytes, job.y.w)
         lane += run.n
 
 
@@ -243,7 +232,7 @@ cdef void redo_run(const job_t *job, const task_t *t, const run_t *run,
     cdef Py_ssize_t item = job.kernel.item_bytes, lanes = job.kernel.lanes
     cdef Py_ssize_t k = job.channels * job.taps, plane = job.redone_rows * job.redone_pitch
     cdef Py_ssize_t first = block_start(job, t.block0), end = block_start(job, t.block1)
-    cdef Py_ssize_t width = job.m * run.n, n_vectors = ceil_div(job.m * width, lanes)
+    cdef Py_ssize_t width = job.mw * run.n, n_vectors = ceil_div(job.mh * width, lanes)
     cdef Py_ssize_t chunk, c0, c1, i, m0, mr, most, pixel, n_pixels
     cdef Py_ssize_t row_bytes[32]
     cdef fc_window_t win
@@ -255,17 +244,18 @@ cdef void redo_run(const job_t *job, const task_t *t, const run_t *run,
     cdef int nv = <int> min(n_vectors, 2)
     n_pixels = nv * lanes
     most = job.kernel.gemm_rows[nv]
-    window_of(job, run.row * job.m, run.column * job.m, job.redone_rows, width + job.kw - 1, &win,
+    window_of(job, run.row * job.mh, run.column * job.mw, job.redone_rows, width + job.kw - 1, &win,
               scratch)
     win.pitch = job.redone_pitch
-    for i in range(job.m):
+    for i in range(job.mh):
         runs[i].lane, runs[i].start, runs[i].n = i * width, i * win.pitch, width
     for chunk in range(job.n_redone_chunks):
         c0 = job.channels * chunk // job.n_redone_chunks
         c1 = job.channels * (chunk + 1) // job.n_redone_chunks
         job.kernel.stage[job.x_type](&win, channel_of(job, run.image, t.group, c0), c1 - c0,
                                      job.x.c, job.fill, window, plane)
-        job.kernel.pack(job.taps * (c1 - c0), window, job.tap_offset, runs, job.m, panel, job.pixels)
+        job.kernel.pack(job.taps * (c1 - c0), window, job.tap_offset, runs, job.mh, panel,
+                        job.pixels)
         for i in range(ceil_div(n_vectors, nv)):
             pixel = i * n_pixels
             m0 = first
@@ -284,11 +274,11 @@ cdef void redo_run(const job_t *job, const task_t *t, const run_t *run,
             bias = job.bias + (t.group * job.rows + m0) * item
         for i in range(mr):
             row_bytes[i] = (t.group * job.rows + m0 + i) * job.y.c
-        for i in range(min(job.m, job.oh - run.row * job.m)):
+        for i in range(min(job.mh, job.oh - run.row * job.mh)):
             store_pixels(job, acc + (m0 - first) * job.pixels * item, mr, n_pixels, i * width,
-                         min(width, job.ow - run.column * job.m), bias,
-                         job.y.data + run.image * job.y.n + (run.row * job.m + i) * job.y.h
-                         + run.column * job.m * job.y.w, row_bytes)
+                         min(width, job.ow - run.column * job.mw), bias,
+                         job.y.data + run.image * job.y.n + (run.row * job.mh + i) * job.y.h
+                         + run.column * job.mw * job.y.w, row_bytes)
         m0 += mr
 
 
@@ -321,7 +311,7 @@ cdef void run_task(const void *job_, Py_ssize_t index, char *scratch) noexcept n
     t.group = index // job.n_block_ranges
     memset(spoiled, 0, t.n_tiles)
     if job.filters > 0:
-        for i in range(job.m * nr):
+        for i in range(job.mw * nr):
             (<Py_ssize_t *> (scratch + job.at_places))[i] = i * job.y.w
     for panel in range(t.n_panels):
         transform_panel(job, &t, panel, scratch)
@@ -349,40 +339,29 @@ cdef void run_task(const void *job_, Py_ssize_t index, char *scratch) noexcept n
 cdef void prepare_rows(const void *job_, Py_ssize_t index, char *scratch) noexcept nogil:
     """Measure and, if there is a place for them, transform some rows of w."""
     cdef const job_t *job = <const job_t *> job_
-    cdef Py_ssize_t row_bytes = job.terms * job.part_taps * job.kernel.item_bytes, row
+    cdef Py_ssize_t row_bytes = job.channels * job.taps * job.kernel.item_bytes, row
     cdef const char *w
     for row in range(index * ROWS_AT_A_TIME,
                      min((index + 1) * ROWS_AT_A_TIME, job.groups * job.rows)):
-        w = weights_of(job, row, 0, job.terms, scratch)
-        job.kernel.winograd_row[job.r // 4](w, job.inverse + row // job.rows * row_bytes, job.terms,
-                                            job.least_weight, job.measured + row)
+        w = job.w + row * row_bytes
+        job.winograd.row(w, job.inverse + row // job.rows * row_bytes, job.channels,
+                         job.least_weight, job.measured + row)
         if job.u != NULL and job.filters == 0:
-            transform_row(job, w, job.u + row * job.lda * job.kernel.item_bytes, job.u_step)
+            job.winograd.weights(w, job.channels, job.taps, job.w_end,
+                                 job.u + row * job.lda * job.kernel.item_bytes, job.u_step)
 
 
 cdef void prepare_filters(const void *job_, Py_ssize_t index, char *scratch) noexcept nogil:
-    """Transform a block of filters and a chunk of terms of w."""
+    """Transform a block of filters and a chunk of channels of w."""
     cdef const job_t *job = <const job_t *> job_
     cdef Py_ssize_t block = index // job.n_chunks
     transform_filters(job, block // job.n_blocks, block % job.n_blocks, index % job.n_chunks,
-                      scratch, job.u + index * job.u_chunk)
+                      job.u + index * job.u_chunk)
 
 
-cdef void scale_terms(const job_t *job, Guard guard):
-    """What some rows of w tell of its size by term, for the guard."""
-    cdef Py_ssize_t row_bytes = job.terms * job.part_taps * job.kernel.item_bytes, group, i
-    cdef Py_ssize_t n = min(job.rows, SAMPLED_ROWS), apart = job.rows // n, row_step
-    cdef ndarray copies = np.empty(n * row_bytes if job.n_parts > 1 else 0, np.uint8)
-    cdef char *copy = <char *> PyArray_DATA(copies)
-    cdef const char *w
-    for group in range(job.groups):
-        if job.n_parts == 1:
-            w, row_step = job.w + group * job.rows * row_bytes, apart * job.terms * job.part_taps
-        else:
-            w, row_step = copy, job.terms * job.part_taps
-            for i in range(n):
-                weights_of(job, group * job.rows + i * apart, 0, job.terms, copy + i * row_bytes)
-        guard.scale_channels(job.kernel, group, w, n, row_step)
+cdef bint is_accurate(const job_t *job) noexcept nogil:
+    """5 x 5 with two roundings for a product and its sum had errors of 20 u (|x| * |w|)."""
+    return job.form != FC_WINOGRAD_2x2_5x5 or job.kernel.is_fused
 
 
 cdef Py_ssize_t transformed_size(const job_t *job) noexcept nogil:
@@ -390,12 +369,6 @@ cdef Py_ssize_t transformed_size(const job_t *job) noexcept nogil:
     if job.filters > 0:
         return job.groups * job.n_blocks * job.n_chunks * job.u_chunk
     return job.n_points * job.u_step * job.kernel.item_bytes
-
-
-cdef Py_ssize_t copied_size(const job_t *job) noexcept nogil:
-    """Bytes of the parts of a row of w, or of a block of filters and a chunk of terms."""
-    cdef Py_ssize_t n = job.filters * job.chunk if job.filters > 0 else job.terms
-    return (max(n, job.terms) * job.part_taps + 2 * job.kernel.lanes) * job.kernel.item_bytes
 
 
 cdef class Cut(TiledCut):
@@ -410,7 +383,7 @@ cdef class Cut(TiledCut):
         cdef job_t *job = &self.job
         return (
             f"<{self.n_tiles} tasks of {job.panels} panels of {job.nv * job.kernel.lanes} tiles "
-            f"{job.m} x {job.m} and {job.tile_blocks} of {job.n_blocks} blocks, weights "
+            f"{job.mh} x {job.mw} and {job.tile_blocks} of {job.n_blocks} blocks, weights "
             f"{'shared' if self.shared else 'local'}, {self.workers} threads>")
 
 
@@ -442,6 +415,8 @@ cdef class Winograd(Tiled):
         job.rows = problem.F // problem.groups
         job.channels = problem.C // problem.groups
         job.kh, job.kw, job.taps = problem.KH, problem.KW, problem.KH * problem.KW
+        job.n_chunks = n_chunks_of(job.channels)
+        job.chunk = ceil_div(job.channels, job.n_chunks)
         job.oh, job.ow = problem.OH, problem.OW
         job.down = axis_of(rows, problem.padding[0], problem.H, 1)
         job.across = axis_of(columns, problem.padding[1], problem.W, 1)
@@ -449,13 +424,11 @@ cdef class Winograd(Tiled):
     cdef object _find_tiles(self, job_t *job):
         """Tiles, and vectors along them or along filters, for the instruction set of job.kernel."""
         form = form_of(self.problem, job.kernel.is_fused)
-        job.form, job.m, job.r, job.a = form.index, form.m, form.r, form.a
-        job.part_taps, job.n_points = job.r * job.r, job.a * job.a
-        job.n_parts, job.terms = form.n_parts, form.n_parts * job.channels
-        job.n_chunks = n_chunks_of(job.channels, job.n_parts)
-        job.chunk = ceil_div(job.terms, job.n_chunks)
-        job.tiles_across = ceil_div(job.ow, job.m)
-        job.tiles_per_image = ceil_div(job.oh, job.m) * job.tiles_across
+        job.winograd = &job.kernel.winograd[<int> form.index]
+        job.form, job.n_points = form.index, form.n_points
+        (job.mh, job.mw), (job.ah, job.aw) = form.m, form.a
+        job.tiles_across = ceil_div(job.ow, job.mw)
+        job.tiles_per_image = ceil_div(job.oh, job.mh) * job.tiles_across
         job.n_tiles = self.problem.N * job.tiles_per_image
         job.filters = 0
         if is_filterwise(job.tiles_per_image):
@@ -474,9 +447,9 @@ cdef class Winograd(Tiled):
             tuple(kernel.gemm_rows[nv] for nv in range(FC_GEMM_MAX_VECTORS + 1)),
             kernel.lanes, kernel.item_bytes, workers,
             self.weights is not None))
-        return self._make(kernel, workers, form, best)
+        return self._make(kernel, workers, best)
 
-    cdef Cut _make(self, const fc_kernels_t *kernel, int workers, form, best):
+    cdef Cut _make(self, const fc_kernels_t *kernel, int workers, best):
         cdef Cut cut = Cut.__new__(Cut)
         cdef job_t *job = &cut.job
         cdef Py_ssize_t item = kernel.item_bytes, lanes = kernel.lanes, at = 0, nr, rows, columns
@@ -490,10 +463,10 @@ cdef class Winograd(Tiled):
         cut.shared = shared
         rows = job.filters if job.filters > 0 else ceil_div(job.rows, n_blocks)
 
-        job.pixels = (ceil_div(REDONE_TILES * job.m * job.m, lanes) + 1) // 2 * 2 * lanes
-        job.redone_rows = job.m + job.kh - 1
-        job.redone_pitch = REDONE_TILES * job.m + job.kw - 1
-        job.n_redone_chunks = min(ceil_div(job.channels * job.taps, 9 * job.chunk), job.channels)
+        job.pixels = (ceil_div(REDONE_TILES * job.mh * job.mw, lanes) + 1) // 2 * 2 * lanes
+        job.redone_rows = job.mh + job.kh - 1
+        job.redone_pitch = REDONE_TILES * job.mw + job.kw - 1
+        job.n_redone_chunks = ceil_div(job.channels * job.taps, 9 * job.chunk)
         redone_channels = ceil_div(job.channels, job.n_redone_chunks)
         redone_terms = redone_channels * job.taps
         offset = (np.arange(FC_GEMM_MAX_VECTORS + 1)[:, None] * lanes
@@ -502,51 +475,44 @@ cdef class Winograd(Tiled):
         tap_offset = ((k // job.taps * job.redone_rows + k % job.taps // job.kw) * job.redone_pitch
                       + k % job.kw)
         pixel_offset = k * job.pixels
-        part_row, part_column, share = parts_of(form, job.kh, job.kw)
-        cut.arrays = [offset, tap_offset, pixel_offset, part_row, part_column, share]
-        job.part_row = <const Py_ssize_t *> PyArray_DATA(part_row)
-        job.part_column = <const Py_ssize_t *> PyArray_DATA(part_column)
-        job.part_share = <const double *> PyArray_DATA(share)
+        cut.arrays = [offset, tap_offset, pixel_offset]
         job.offset = <const Py_ssize_t *> PyArray_DATA(offset)
         job.tap_offset = <const Py_ssize_t *> PyArray_DATA(tap_offset)
         job.pixel_offset = <const Py_ssize_t *> PyArray_DATA(pixel_offset)
 
         # Odd numbers of cache lines: points and rows spread over the sets of the cache.
-        job.lda = odd_lines(job.terms * item) // item
+        job.lda = odd_lines(job.channels * item) // item
         job.u_step = odd_lines(job.groups * job.rows * job.lda * item) // item
         job.local_step = odd_lines(rows * job.lda * item) // item
         if job.filters > 0:
             job.u_step = odd_lines(job.chunk * rows * item) // item
             job.u_chunk = job.n_points * job.u_step * item
-        job.v_step = odd_lines(job.terms * nr * item) // item
+        job.v_step = odd_lines(job.channels * nr * item) // item
         job.v_panel = job.n_points * job.v_step * item
         job.products_step = job.n_points * rows * nr * item
         job.set_blocks = 1
         if shared and job.filters == 0:
             job.set_blocks = min(max(PRODUCT_BYTES // (panels * job.products_step), 1), blocks)
-        columns = max(job.m * (nr - 1) + job.a, job.redone_pitch)
+        columns = max(job.mw * (nr - 1) + job.aw, job.redone_pitch)
         job.pitch = ceil_div(columns, lanes) * lanes + lanes
 
         job.at_row_bytes, at = at, at + whole_lines(job.redone_rows * sizeof(Py_ssize_t))
         job.at_column_bytes, at = at, at + whole_lines(columns * sizeof(Py_ssize_t))
-        job.at_sums, at = at, at + whole_lines((2 * job.a + 2) * job.pitch * item)
+        job.at_sums, at = at, at + whole_lines((2 * job.ah + 2) * job.pitch * item)
         job.at_spoiled, at = at, at + whole_lines(panels * nr)
         job.at_v, at = at, at + panels * job.v_panel
         job.at_u = at
         if not shared:
             at += job.u_chunk if job.filters > 0 else job.n_points * job.local_step * item
-        job.at_w = at
-        if not shared and job.n_parts > 1:
-            at += whole_lines(copied_size(job))
         job.at_products, at = (
             at, at + panels * job.set_blocks * job.products_step)
-        job.at_out, at = at, at + whole_lines(rows * job.m * job.m * nr * item)
-        job.at_places, at = at, at + whole_lines(job.m * nr * sizeof(Py_ssize_t))
+        job.at_out, at = at, at + whole_lines(rows * job.mh * job.mw * nr * item)
+        job.at_places, at = at, at + whole_lines(job.mw * nr * sizeof(Py_ssize_t))
         job.at_bias, at = at, at + whole_lines(rows * item)
         # The rest serves tiles by the definition and, its first part, staging.
         window = redone_channels * job.redone_rows * job.redone_pitch + lanes
         job.at_window, at = at, at + whole_lines(
-            max(window, STAGED_CHANNELS * job.a * job.pitch) * item)
+            max(window, STAGED_CHANNELS * job.ah * job.pitch) * item)
         job.at_pixels, at = at, at + whole_lines((redone_terms * job.pixels + lanes) * item)
         job.at_acc, at = at, at + whole_lines((rows + 1) * blocks * job.pixels * item)
         cut.task_bytes = at
@@ -558,8 +524,8 @@ cdef class Winograd(Tiled):
             cut.scratch_bytes += transformed_size(job) // max(cut.workers, 1)
         cut.tile_seconds = task_cycles / CYCLES_PER_SECOND
         product = f"filterwise_nx{rows}" if job.filters > 0 else f"gemm_{rows}x{nr}"
-        cut.kernel_name = (f"fc_{kernel.name.decode()}_winograd_{job.m}_{job.r}_{product}"
-                           f"_{active_isa()}")
+        cut.kernel_name = (f"fc_{kernel.name.decode()}_winograd_{job.mh}x{job.mw}_"
+                           f"{job.kh}x{job.kw}_{product}_{active_isa()}")
         return cut
 
     def bind(self, ndarray w, kept=()):
@@ -568,8 +534,9 @@ cdef class Winograd(Tiled):
         cdef job_t job = self.base
         job.kernel = kernels(self.compute)
         form = self._find_tiles(&job)
-        if transformed_bytes(form, job.groups * job.rows, job.channels,
-                             job.kernel.item_bytes) > KEPT_BYTES:
+        n_bytes = transformed_bytes(form, job.groups * job.rows, job.channels,
+                                    job.kernel.item_bytes)
+        if not is_accurate(&job) or n_bytes > KEPT_BYTES:
             return self
         bound = Winograd(self.problem, self.rows, self.columns)
         key = self.problem.dtype, job.form, job.filters
@@ -587,7 +554,7 @@ cdef class Winograd(Tiled):
         cdef Weights weights = Weights.__new__(Weights)
         cdef Cut cut = self.cut(workers)
         cdef job_t job = cut.job
-        cdef Py_ssize_t rows = job.groups * job.rows, copied = 0
+        cdef Py_ssize_t rows = job.groups * job.rows
         cdef Guard guard
         w = np.require(w, compute_dtype(self.problem.dtype), "CA")
         guard = Guard(self.problem, form_of(self.problem, job.kernel.is_fused), w.dtype)
@@ -601,13 +568,11 @@ cdef class Winograd(Tiled):
             weights.u = np.empty(transformed_size(&job), dtype=np.uint8)
             job.u = <char *> PyArray_DATA(<ndarray> weights.u)
             weights.nbytes = weights.u.nbytes
-        if job.n_parts > 1:
-            copied = copied_size(&job)
-        scale_terms(&job, guard)
-        parallel_for(prepare_rows, &job, ceil_div(rows, ROWS_AT_A_TIME), cut.workers, copied, 1e-6)
+        guard.scale_channels(job.winograd, job.kernel.item_bytes, job.w)
+        parallel_for(prepare_rows, &job, ceil_div(rows, ROWS_AT_A_TIME), cut.workers, 0, 1e-6)
         if transformed and job.filters > 0:
             parallel_for(prepare_filters, &job, job.groups * job.n_blocks * job.n_chunks,
-                         cut.workers, copied, 1e-6)
+                         cut.workers, 0, 1e-6)
         guard.bound()
         return weights
 
@@ -622,6 +587,9 @@ cdef class Winograd(Tiled):
         cdef Weights weights
         cdef const char *fill_bytes = fill
         problem = self.problem
+        if not is_accurate(&job):
+            self.direct.run(x, w, bias, y, fill, workers)
+            return
         if (prepared is None and self.weights is not None
                 and self.weights.key[1:] == (job.form, job.filters)):
             prepared = self.weights  # of this instruction set

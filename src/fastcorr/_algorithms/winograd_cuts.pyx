@@ -6,20 +6,18 @@ changes a bit of the result.
 """
 
 from fastcorr._kernels.kernels cimport (
-    FC_FILTERWISE_MAX_VECTORS, FC_WINOGRAD_2_3, FC_WINOGRAD_2_5, FC_WINOGRAD_4_3,
+    FC_FILTERWISE_MAX_VECTORS, FC_WINOGRAD_1x4_1x3, FC_WINOGRAD_2x2_3x3, FC_WINOGRAD_2x2_5x5,
+    FC_WINOGRAD_4x1_3x1, FC_WINOGRAD_4x4_3x3,
 )
 
-import itertools
+import math
 from typing import NamedTuple
-
-import numpy as np
 
 from fastcorr._algorithms.gemm_cuts import block_choices, ceil_div, even_pieces, panel_cycles
 from fastcorr._kernels.dispatch import compute_dtype, is_kernel_dtype
 
-LARGEST_KERNEL = 11
-# For kernels of 3 x 3. With fewer, an output may have few terms of its own beside the tile's: at the
-# corner of a padded image and 16 channels, random normal numbers gave errors up to 20 u (|x| * |w|).
+# With fewer, an output may have few terms of its own beside the tile's: at the corner of a padded
+# image, 16 channels and 3 x 3, random normal numbers gave errors up to 20 u (|x| * |w|).
 MIN_CHANNELS = 32
 # Terms of a sum in one register, for less than 256 channels; twice that from there on, where errors
 # of more sums cancel. For positive numbers, 128 channels and an output in the corner of a padded
@@ -44,8 +42,7 @@ CYCLES_PER_INPUT_ROW = 60.0
 CYCLES_PER_INPUT_TILES = 200.0  # along the rows: vectors of tiles
 CYCLES_PER_OUTPUT_TILES = 300.0
 CYCLES_PER_OUTPUT_ROW = 15.0
-CYCLES_PER_WEIGHTS = 400.0  # vectors of channels
-CYCLES_PER_COPIED_TAP = 1.0  # where a kernel has parts
+CYCLES_PER_WEIGHTS = 400.0  # of 3 x 3: vectors of channels
 CYCLES_PER_CALL = 60.0
 CYCLES_PER_THREAD = 100e3
 CYCLES_PER_SECOND = 2.7e9
@@ -54,84 +51,60 @@ BYTES_PER_CYCLE_FROM_OTHERS = 3.0  # from the cache of another core
 MAX_TILE_CYCLES = 50e6  # Ctrl-C waits for a tile
 
 
-def unsupported(problem):
-    """None, or why Winograd's algorithm cannot serve the problem."""
-    if not all(3 <= k <= LARGEST_KERNEL for k in (problem.KH, problem.KW)):
-        return (f"kernels of 3 x 3 to {LARGEST_KERNEL} x {LARGEST_KERNEL} only, "
-                f"not {problem.KH} x {problem.KW}")
-    if problem.stride != (1, 1) or problem.dilation != (1, 1):
-        return "stride 1 and dilation 1 only"
-    least = least_channels(problem.KH, problem.KW)
-    if problem.C // problem.groups < least:
-        return f"{least} channels per group and more only, for accuracy"
-    if problem.dtype.kind != "f" or not is_kernel_dtype(problem.dtype):
-        return f"float16, float32 and float64 only, not {problem.dtype}"
-    return None
-
-
-def least_channels(kh, kw):
-    """As many as keep the error in a corner of a padded image, where a quarter of the taps are left.
-
-    It grows with the root of all products of a tile, and is seen beside those of the output.
-    """
-    corner = ceil_div(kh, 2) * ceil_div(kw, 2)
-    return ceil_div(MIN_CHANNELS * kh * kw * 4 ** 2, 9 * corner ** 2)
-
-
 class Form(NamedTuple):
-    """How a problem is taken apart: F(m x m, r x r), and where parts of r x r taps begin."""
+    """Minimal filtering F(m, r): tiles of m outputs, (rows, columns), under kernels of r taps."""
 
     index: int  # fc_winograd_form_t
-    m: int
-    r: int
-    rows: tuple[int, ...]
-    columns: tuple[int, ...]
+    m: tuple[int, int]
+    r: tuple[int, int]
 
     @property
     def a(self):
-        return self.m + self.r - 1
+        return tuple(m + r - 1 for m, r in zip(self.m, self.r, strict=True))
 
     @property
-    def n_parts(self):
-        return len(self.rows) * len(self.columns)
+    def n_points(self):
+        return math.prod(self.a)
+
+
+# By the size of the kernel. Others as sums of parts of 3 x 3, each a channel of its own, do not pay
+# (Xeon of the 5th generation, AVX-512, 2026-11, one thread, beside the definition): 7 x 7 0.3 to
+# 1.1 times as fast, 4 x 4 0.4 to 0.6, 1 x 7 0.5 to 0.9, 6 x 6 0.8 to 1.4.
+FORMS = {form.r: form for form in (
+    Form(FC_WINOGRAD_4x4_3x3, (4, 4), (3, 3)),
+    Form(FC_WINOGRAD_2x2_5x5, (2, 2), (5, 5)),
+    Form(FC_WINOGRAD_4x1_3x1, (4, 1), (3, 1)),
+    Form(FC_WINOGRAD_1x4_1x3, (1, 4), (1, 3)),
+)}
+SMALL_FORM = Form(FC_WINOGRAD_2x2_3x3, (2, 2), (3, 3))
+
+
+def unsupported(problem):
+    """None, or why Winograd's algorithm cannot serve the problem."""
+    if (problem.KH, problem.KW) not in FORMS:
+        kernels = ", ".join(f"{kh} x {kw}" for kh, kw in FORMS)
+        return f"kernels of {kernels} only, not {problem.KH} x {problem.KW}"
+    if problem.stride != (1, 1) or problem.dilation != (1, 1):
+        return "stride 1 and dilation 1 only"
+    if problem.C // problem.groups < MIN_CHANNELS:
+        return f"{MIN_CHANNELS} channels per group and more only, for accuracy"
+    if problem.dtype.kind != "f" or not is_kernel_dtype(problem.dtype):
+        return f"float16, float32 and float64 only, not {problem.dtype}"
+    return None
 
 
 def form_of(problem, is_fused=True):
     """By the sizes of the kernel and of an image alone: it decides how a sum is rounded.
 
     `is_fused`: multiply-adds are rounded once. Two roundings for a product and its sum are too many
-    for the errors of six points.
+    for the errors of tiles of 4 x 4.
     """
-    kernel = problem.KH, problem.KW
-    if kernel == (5, 5) and is_fused:
-        return Form(FC_WINOGRAD_2_5, 2, 5, (0,), (0,))
-    # Tiles of 2 x 2 for images that four of 4 x 4 would cover.
-    is_small = ceil_div(problem.OH, 4) * ceil_div(problem.OW, 4) <= 4
-    index, m = (FC_WINOGRAD_2_3, 2) if is_small or not is_fused else (FC_WINOGRAD_4_3, 4)
-    return Form(index, m, 3, *map(part_starts, kernel))
-
-
-def part_starts(size):
-    """Where parts of three taps begin, along one axis of a kernel of that size.
-
-    No part has a tap beyond the kernel, of which the guard could tell nothing: they overlap instead.
-    """
-    n = ceil_div(size, 3)
-    return tuple(round(i * (size - 3) / max(n - 1, 1)) for i in range(n))
-
-
-def parts_of(form, kh, kw):
-    """Arrays [part]: the first row and column of each; and [part][r * r]: the share of its taps.
-
-    A tap in two parts is halved in each, in four, quartered: that rounds nothing.
-    """
-    row, column = (np.array(starts, dtype=np.intp)
-                   for starts in zip(*itertools.product(form.rows, form.columns), strict=True))
-    step = np.arange(form.r)
-    taps = row[:, None, None] + step[:, None], column[:, None, None] + step
-    times = np.zeros((kh, kw))
-    np.add.at(times, taps, 1)
-    return row, column, 1 / times[taps]
+    form = FORMS[problem.KH, problem.KW]
+    if form.m == (4, 4):
+        # Or four tiles would cover the image.
+        is_small = ceil_div(problem.OH, 4) * ceil_div(problem.OW, 4) <= 4
+        return SMALL_FORM if is_small or not is_fused else form
+    return form
 
 
 def is_filterwise(tiles_per_image):
@@ -142,19 +115,15 @@ def is_filterwise(tiles_per_image):
     return tiles_per_image <= MOST_TILES_FILTERWISE
 
 
-def n_chunks_of(channels, n_parts):
-    """Pieces of a sum: short ones, as the errors of a tile's largest outputs are those of all.
-
-    Each lies within one part.
-    """
-    is_short = channels * n_parts < 8 * SUMMED_CHANNELS
-    longest = SUMMED_CHANNELS if is_short else 2 * SUMMED_CHANNELS
-    return n_parts * max(ceil_div(channels, longest), 2 if n_parts == 1 else 1)
+def n_chunks_of(channels):
+    """Pieces of a sum: short ones, as the errors of a tile's largest outputs are those of all."""
+    longest = SUMMED_CHANNELS if channels < 8 * SUMMED_CHANNELS else 2 * SUMMED_CHANNELS
+    return max(ceil_div(channels, longest), 2)
 
 
 def transformed_bytes(form, rows, channels, item):
     """Bytes of transformed weights."""
-    return form.a**2 * rows * form.n_parts * channels * item
+    return form.n_points * rows * channels * item
 
 
 def seconds(problem, is_bound=False):
@@ -165,23 +134,23 @@ def seconds(problem, is_bound=False):
     item = compute_dtype(problem.dtype).itemsize
     lanes = 64 // item
     form = form_of(problem)
-    m = form.m
     channels = problem.C // problem.groups
-    tiles_down, tiles_across = ceil_div(problem.OH, m), ceil_div(problem.OW, m)
+    tiles_down, tiles_across = map(ceil_div, (problem.OH, problem.OW), form.m)
     n_tiles = max(problem.N, 1) * tiles_down * tiles_across
     best = min(candidates(
         form, problem.groups, problem.F // problem.groups, channels,
-        n_chunks_of(channels, form.n_parts), n_tiles, tiles_across,
+        n_chunks_of(channels), n_tiles, tiles_across,
         is_filterwise(tiles_down * tiles_across), (0, 14, 14, 9, 6), lanes, item, 1,
         is_bound and transformed_bytes(form, problem.F, channels, item) <= KEPT_BYTES))
     # Tiles that mark_padding finds.
     inner_down, inner_across = (
         max(n - sum(ceil_div(max(p - k // 2, 0), m) for p in padding), 0)
         if problem.padding_mode == "constant" else n
-        for n, k, padding in zip((tiles_down, tiles_across), (problem.KH, problem.KW),
-                                 problem.padding, strict=True))
+        for n, m, k, padding in zip((tiles_down, tiles_across), form.m, (problem.KH, problem.KW),
+                                    problem.padding, strict=True))
     redone = n_tiles * (1 - inner_down * inner_across / (tiles_down * tiles_across))
-    cycles = redone * problem.F * channels * problem.KH * problem.KW * ceil_div(m * m, lanes) * 1.5
+    cycles = redone * problem.F * channels * problem.KH * problem.KW * 1.5
+    cycles *= ceil_div(math.prod(form.m), lanes)
     return (best[0] + cycles) / CYCLES_PER_SECOND
 
 
@@ -192,9 +161,8 @@ def candidates(form, groups, rows, channels, n_chunks, n_tiles, tiles_across, fi
     `filterwise`: with vectors along the rows of w. `is_bound`: the
     transformed weights are there before.
     """
-    m, points, terms = form.m, form.a**2, form.n_parts * channels
-    transform = rows * (CYCLES_PER_WEIGHTS * ceil_div(terms, lanes)
-                        + CYCLES_PER_COPIED_TAP * 9 * terms * (form.n_parts > 1))
+    (mh, mw), points = form.m, form.n_points
+    transform = CYCLES_PER_WEIGHTS * math.prod(form.r) / 9 * rows * ceil_div(channels, lanes)
     u_bytes = transformed_bytes(form, groups * rows, channels, item)
     if filterwise:
         choices = [(nv, ceil_div(rows, FC_FILTERWISE_MAX_VECTORS * lanes)) for nv in (1, 2, 4)]
@@ -208,9 +176,9 @@ def candidates(form, groups, rows, channels, n_chunks, n_tiles, tiles_across, fi
                 break
             vectors = ceil_div(tiles, lanes)
             lines = tiles / tiles_across + panels
-            v_bytes = points * terms * tiles * item
-            staging = terms * (
-                CYCLES_PER_INPUT_VECTOR / 2 * form.a / 6 * (m * tiles / lanes + lines)
+            v_bytes = points * channels * tiles * item
+            staging = channels * (
+                CYCLES_PER_INPUT_VECTOR / 2 * form.a[0] / 6 * (mw * tiles / lanes + lines)
                 + CYCLES_PER_INPUT_ROW / 2 * lines
                 + CYCLES_PER_INPUT_TILES * (points / 36) * (tiles / lanes + lines / 2))
             if filterwise:
@@ -221,9 +189,9 @@ def candidates(form, groups, rows, channels, n_chunks, n_tiles, tiles_across, fi
                 products = vectors // nv * panel_cycles(block, nv)
                 if vectors % nv:
                     products += panel_cycles(block, vectors % nv)
-            per_block = points * (products * terms + CYCLES_PER_CALL * n_chunks * calls)
+            per_block = points * (products * channels + CYCLES_PER_CALL * n_chunks * calls)
             per_block += block * (CYCLES_PER_OUTPUT_TILES * points / 36 * vectors
-                                  + CYCLES_PER_OUTPUT_ROW * m * lines)
+                                  + CYCLES_PER_OUTPUT_ROW * mh * lines)
             if v_bytes > CACHE_BYTES:
                 per_block += v_bytes / WEIGHT_BYTES_PER_CYCLE / 4
             for blocks in even_pieces(n_blocks):

@@ -3,13 +3,12 @@
 
 A block of a product has as many tiles as there are, and two vectors of filters: it waits neither
 for vectors of tiles that no image fills nor for rows of w. The transformed weights of a block of
-filters and a chunk of terms lie in the order of their use: [point][term][filter].
+filters and a chunk of channels lie in the order of their use: [point][channel][filter].
 """
 
 from libc.string cimport memcpy
 
 from fastcorr._algorithms.window cimport ceil_div
-from fastcorr._algorithms.winograd_parts cimport weights_of
 from fastcorr._algorithms.winograd_tiles cimport (
     block_start, chunk_start, job_t, next_run, panel_tiles, run_t, task_t,
 )
@@ -20,23 +19,14 @@ cdef inline Py_ssize_t vectors_of(const job_t *job, Py_ssize_t block) noexcept n
 
 
 cdef inline void transform_filters(const job_t *job, Py_ssize_t group, Py_ssize_t block,
-                                   Py_ssize_t chunk, char *copy, char *u) noexcept nogil:
-    """Transform the weights of a block of filters and a chunk of terms; `copy` has room for them."""
-    cdef Py_ssize_t item = job.kernel.item_bytes, m0 = block_start(job, block), i
-    cdef Py_ssize_t nr = vectors_of(job, block) * job.kernel.lanes
-    cdef Py_ssize_t c0 = chunk_start(job, chunk), n = chunk_start(job, chunk + 1) - c0
-    cdef Py_ssize_t n_rows = block_start(job, block + 1) - m0
-    cdef Py_ssize_t step = (n if job.n_parts > 1 else job.terms) * job.part_taps
-    cdef const char *end = copy + (n_rows * step + 2 * job.kernel.lanes) * item
-    cdef const char *w = weights_of(job, group * job.rows + m0, c0, n, copy)
-    if job.n_parts == 1:
-        end = job.w_end
-    else:
-        for i in range(1, n_rows):
-            weights_of(job, group * job.rows + m0 + i, c0, n, copy + i * step * item)
-    for i in range(n):
-        job.kernel.winograd_weights[job.form](w + i * job.part_taps * item, n_rows, step, end, u,
-                                              job.u_step)
+                                   Py_ssize_t chunk, char *u) noexcept nogil:
+    """Transform the weights of a block of filters and a chunk of channels."""
+    cdef Py_ssize_t item = job.kernel.item_bytes, m0 = block_start(job, block), c
+    cdef Py_ssize_t nr = vectors_of(job, block) * job.kernel.lanes, row = job.channels * job.taps
+    cdef const char *w = job.w + (group * job.rows + m0) * row * item
+    for c in range(chunk_start(job, chunk), chunk_start(job, chunk + 1)):
+        job.winograd.weights(w + c * job.taps * item, block_start(job, block + 1) - m0, row,
+                             job.w_end, u, job.u_step)
         u += nr * item
 
 
@@ -48,8 +38,7 @@ cdef inline void multiply_filters(const job_t *job, const task_t *t, char *scrat
         for chunk in range(job.n_chunks):
             if job.u == NULL:
                 u = scratch + job.at_u
-                transform_filters(job, t.group, block, chunk, scratch + job.at_w,
-                                  scratch + job.at_u)
+                transform_filters(job, t.group, block, chunk, scratch + job.at_u)
             else:
                 u = job.u + ((t.group * job.n_blocks + block) * job.n_chunks + chunk) * job.u_chunk
             multiply_chunk(job, t, block, chunk, u, scratch)
@@ -58,7 +47,7 @@ cdef inline void multiply_filters(const job_t *job, const task_t *t, char *scrat
 
 cdef inline void multiply_chunk(const job_t *job, const task_t *t, Py_ssize_t block,
                                 Py_ssize_t chunk, const char *u, char *scratch) noexcept nogil:
-    """Add the products of a chunk of terms to [point][tile][filter]."""
+    """Add the products of a chunk of channels to [point][tile][filter]."""
     cdef Py_ssize_t item = job.kernel.item_bytes, lanes = job.kernel.lanes
     cdef Py_ssize_t nf_bytes = vectors_of(job, block) * lanes * item
     cdef Py_ssize_t c0 = chunk_start(job, chunk), n_terms = chunk_start(job, chunk + 1) - c0
@@ -98,17 +87,17 @@ cdef inline void store_filters(const job_t *job, const task_t *t, Py_ssize_t blo
         memcpy(bias, job.bias + (t.group * job.rows + m0) * item, n_filters * item)
     for panel in range(t.n_panels):
         n = panel_tiles(job, t, panel)
-        job.kernel.winograd_output_filterwise[job.form](
+        job.winograd.output_filterwise(
             products, t.n_tiles * nf, n, nvf, bias, out)
         products += n * nf * item
         lane = 0
         while lane < n:
             next_run(job, t.tile0 + panel * job.nv * job.kernel.lanes, lane, n, &run)
             y = (job.y.data + run.image * job.y.n + (t.group * job.rows + m0) * job.y.c
-                 + run.row * job.m * job.y.h + run.column * job.m * job.y.w)
-            for i in range(min(job.m, job.oh - run.row * job.m)):
+                 + run.row * job.mh * job.y.h + run.column * job.mw * job.y.w)
+            for i in range(min(job.mh, job.oh - run.row * job.mh)):
                 job.kernel.store[job.y_type](
-                    out + (i * n + lane) * job.m * nf * item, nf,
-                    min(job.m * run.n, job.ow - run.column * job.m), n_filters, NULL,
+                    out + (i * n + lane) * job.mw * nf * item, nf,
+                    min(job.mw * run.n, job.ow - run.column * job.mw), n_filters, NULL,
                     y + i * job.y.h, places, job.y.c)
             lane += run.n

@@ -27,11 +27,11 @@ Outputs with most rows or columns of taps in a constant padding are found by the
 Inf, and numbers that would overflow or underflow between the transforms, by e and v. If w alone
 rules all tiles out, everything is computed by definition.
 
-A kernel larger than 3 x 3 has more channels than x, see winograd_parts.
-
 The kernels measure w (fc_winograd_row) and x (fc_winograd_input) and compare (fc_winograd_guard);
 here what was measured is turned into bounds. Nothing here knows how work is cut.
 """
+
+import math
 
 import numpy as np
 
@@ -40,7 +40,7 @@ from libc.string cimport memset
 from numpy cimport PyArray_DATA, import_array
 
 from fastcorr._algorithms.window cimport axis_t
-from fastcorr._kernels.kernels cimport FC_WINOGRAD_LEAST_SCALE, fc_kernels_t
+from fastcorr._kernels.kernels cimport FC_WINOGRAD_LEAST_SCALE, fc_winograd_t
 
 import_array()
 
@@ -56,6 +56,9 @@ GREATEST_SQUARED_ROOT = 1.125
 # Transforms multiply the largest number of a tile by no more than this.
 GREATEST_GROWTH = 1e4
 
+cdef enum:
+    SAMPLED_ROWS = 16   # of w, which tell its size by channel
+
 cdef double LARGE = 1e20
 
 
@@ -63,8 +66,9 @@ cdef class Guard:
     def __cinit__(self, problem, form, dtype):
         self.groups = problem.groups
         self.rows = problem.F // problem.groups
-        self.channels = problem.C // problem.groups * form.n_parts
-        self.r, self.taps = form.r, form.r ** 2
+        self.channels = problem.C // problem.groups
+        self.taps = math.prod(form.r)
+        self.least_points = math.prod(r + 1 if r > 1 else 1 for r in form.r)
         # float16 rounds so coarsely that errors of float32 may grow before they show.
         coarseness = 512 if problem.dtype.itemsize == 2 else 1
         self.error = ERROR / 64 / coarseness
@@ -82,12 +86,15 @@ cdef class Guard:
         self.measured = <fc_winograd_row_t *> PyArray_DATA(self.measures)
         self.bounds = <fc_winograd_bounds_t *> PyArray_DATA(self.all_bounds)
 
-    cdef void scale_channels(self, const fc_kernels_t *kernel, Py_ssize_t group, const char *w,
-                             Py_ssize_t n, Py_ssize_t row_step) noexcept nogil:
-        """From n rows of w in a group, for fc_winograd_row."""
-        cdef Py_ssize_t at = group * self.channels * kernel.item_bytes
-        kernel.winograd_scale[self.r // 4](w, n, row_step, self.channels, self.scale + at,
-                                           self.inverse + self.taps * at)
+    cdef void scale_channels(self, const fc_winograd_t *kernel, Py_ssize_t item,
+                             const char *w) noexcept nogil:
+        """For fc_winograd_row; w is contiguous and of the compute type."""
+        cdef Py_ssize_t group, at, n = min(self.rows, SAMPLED_ROWS)
+        cdef Py_ssize_t row_step = self.channels * self.taps
+        for group in range(self.groups):
+            at = group * self.channels * item
+            kernel.scale(w + group * self.rows * row_step * item, n, self.rows // n * row_step,
+                         self.channels, self.scale + at, self.inverse + self.taps * at)
 
     cdef void bound(self) except *:
         """Turn `measured` into bounds, or a refusal."""
@@ -108,7 +115,8 @@ cdef class Guard:
             self.bounds[group].smallest = max(sqrt(tiny), tiny / smallest)
             self.bounds[group].greatest = most / max(greatest, 1.0)
             # Beside the smallest tile, all x in it 1.
-            expected, worst, size = 0, 0, (self.r + 1) * sqrt(sqrt(self.channels))
+            expected, worst = 0, 0
+            size = sqrt(self.least_points * sqrt(self.channels))
             for k in range(self.taps):
                 expected += self.bounds[group].taps[k] * self.channels
                 worst += self.bounds[group].roots[k] * self.channels ** 2
@@ -132,7 +140,7 @@ cdef class Guard:
             if not isfinite(row.size):
                 greatest[0] = row.size
                 return
-            size = sqrt(self.r * sqrt(row.fourth))  # (taps * sum of w^4)^(1/4) >= v
+            size = sqrt(sqrt(self.taps * row.fourth))  # (taps * sum of w^4)^(1/4) >= v
             smallest[0] = min(smallest[0], row.size)
             greatest[0] = max(greatest[0], row.size * size)
             worst = (self.worst_error * size
@@ -157,6 +165,13 @@ cdef void mark_padding(const axis_t *axis, Py_ssize_t k, Py_ssize_t m, Py_ssize_
         last = min(first + m, n_outputs) - 1
         if 2 * min(taps_on_image(axis, k, first), taps_on_image(axis, k, last)) < k:
             spoiled[i] = 1
+
+
+cdef bint is_mostly_padding(const axis_t *axis, Py_ssize_t first, Py_ssize_t n) noexcept nogil:
+    """Whether at most half of n positions hold x: the corners of odd images under 5 x 5, where
+    positive random numbers gave errors up to 23 u (|x| * |w|).
+    """
+    return axis.sources_before == NULL and 2 * taps_on_image(axis, n, first) <= n
 
 
 cdef inline Py_ssize_t taps_on_image(const axis_t *axis, Py_ssize_t k,

@@ -8,7 +8,7 @@ that lie side by side in one image are a run: one window of x.
 from fastcorr._algorithms.operands cimport image_t
 from fastcorr._algorithms.window cimport axis_t, interior, positions
 from fastcorr._kernels.kernels cimport (
-    fc_kernels_t, fc_window_t, fc_winograd_bounds_t, fc_winograd_row_t,
+    fc_kernels_t, fc_window_t, fc_winograd_bounds_t, fc_winograd_row_t, fc_winograd_t,
 )
 
 
@@ -25,18 +25,14 @@ ctypedef struct job_t:
     # the problem
     Py_ssize_t groups, rows, channels, kh, kw, taps, oh, ow
     axis_t down, across
-    # parts of the kernel (winograd_parts), r x r: where they begin, and [n_parts][r * r]
-    Py_ssize_t r, part_taps, n_parts, terms
-    const Py_ssize_t *part_row
-    const Py_ssize_t *part_column
-    const double *part_share
-    # tiles of m x m outputs; points of the transform
-    int form, m, a, n_points        # `form` is a fc_winograd_form_t
+    # tiles of mh x mw outputs and ah x aw inputs; points of the transform
+    const fc_winograd_t *winograd
+    int form, mh, mw, ah, aw, n_points  # `form` is a fc_winograd_form_t
     Py_ssize_t tiles_across, tiles_per_image, n_tiles
-    Py_ssize_t n_chunks, chunk      # chunks of terms of a sum, each within a part
-    const char *scale               # [groups][terms]: of x, for the guard
+    Py_ssize_t n_chunks, chunk      # chunks of channels of a sum
+    const char *scale               # [groups][channels]: of x, for the guard
     const fc_winograd_bounds_t *bounds  # [groups]
-    # while w is measured: [groups][terms][r * r] and [groups * rows]
+    # while w is measured: [groups][channels][taps] and [groups * rows]
     const char *inverse
     fc_winograd_row_t *measured
     double least_weight
@@ -44,7 +40,7 @@ ctypedef struct job_t:
     int nv
     Py_ssize_t panels, n_blocks, set_blocks, tile_blocks, n_block_ranges, n_tile_blocks
     const Py_ssize_t *offset        # [nv][chunk]: k * nv * lanes
-    # for tiles by the definition, in chunks of channels: where tap k lies in their window, k * pixels
+    # for tiles by the definition, in chunks of channels: where tap k lies in a window, k * pixels
     const Py_ssize_t *tap_offset
     const Py_ssize_t *pixel_offset
     Py_ssize_t n_redone_chunks, redone_rows, redone_pitch, pixels
@@ -52,10 +48,10 @@ ctypedef struct job_t:
     char *u
     Py_ssize_t lda, u_step, local_step
     # with vectors along the output channels: how many are in a block, or else 0; then transformed
-    # weights are [group][block][chunk][point][term][filter], or made per chunk
+    # weights are [group][block][chunk][point][channel][filter], or made per chunk
     Py_ssize_t filters, u_chunk
     # scratch, in bytes from its start
-    Py_ssize_t at_row_bytes, at_column_bytes, at_sums, at_window, at_v, v_step, v_panel, at_u, at_w
+    Py_ssize_t at_row_bytes, at_column_bytes, at_sums, at_window, at_v, v_step, v_panel, at_u
     Py_ssize_t at_products, products_step, at_out, at_spoiled, at_pixels, at_acc, at_places, at_bias
     Py_ssize_t pitch
 
@@ -75,7 +71,7 @@ cdef inline Py_ssize_t block_start(const job_t *job, Py_ssize_t block) noexcept 
 
 
 cdef inline Py_ssize_t chunk_start(const job_t *job, Py_ssize_t chunk) noexcept nogil:
-    return job.terms * chunk // job.n_chunks
+    return job.channels * chunk // job.n_chunks
 
 
 cdef inline Py_ssize_t panel_tiles(const job_t *job, const task_t *t,

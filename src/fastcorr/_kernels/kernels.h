@@ -222,19 +222,24 @@ typedef void (*fc_add_fn)(ptrdiff_t n, const void *src, void *dst);
 /* Run n rounds of independent multiply-adds in registers; returns their floating-point operations. */
 typedef double (*fc_peak_fn)(ptrdiff_t n, void *sink);
 
-/* Winograd's algorithm for m x m outputs under r x r weights; a = m + r - 1, and there are a * a "points",
- * point_step apart. winograd.inc says what they are. The forms are (m, r). */
-typedef enum { FC_WINOGRAD_2_3, FC_WINOGRAD_4_3, FC_WINOGRAD_2_5, FC_WINOGRAD_N_FORMS } fc_winograd_form_t;
+/* Winograd's algorithm for tiles of MH x MW outputs under RH x RW weights; AH = MH + RH - 1, AW likewise,
+ * and there are AH * AW "points", point_step apart. winograd.inc says what they are.
+ * X(name, MH, MW, RH, RW): the only list of forms. */
+#define FC_EACH_WINOGRAD_FORM(X) \
+    X(2x2_3x3, 2, 2, 3, 3) X(4x4_3x3, 4, 4, 3, 3) X(2x2_5x5, 2, 2, 5, 5) \
+    X(4x1_3x1, 4, 1, 3, 1) X(1x4_1x3, 1, 4, 1, 3)
+#define FC_NAME_WINOGRAD(NAME, MH, MW, RH, RW) FC_WINOGRAD_##NAME,
+typedef enum { FC_EACH_WINOGRAD_FORM(FC_NAME_WINOGRAD) FC_WINOGRAD_N_FORMS } fc_winograd_form_t;
 
-/* u[point * point_step + i] = the transformed weights i < n: each of w is [r][r], they lie `step` apart,
+/* u[point * point_step + i] = the transformed weights i < n: each of w is [RH][RW], they lie `step` apart,
  * and w may be read up to `end`; writes whole vectors. */
 typedef void (*fc_winograd_weights_fn)(const void *w, ptrdiff_t n, ptrdiff_t step, const void *end,
                                        void *u, ptrdiff_t point_step);
 
 /* v[point * point_step + c * channel_step + lane] = the transformed inputs of a row of tiles. The
- * window has a rows and m * tiles + r - 1 columns; the lanes behind the tiles, up to n_lanes, get zeros.
+ * window has AH rows and MW * tiles + RW - 1 columns; the lanes behind the tiles, up to n_lanes, get zeros.
  * Whole vectors are written, but no more than `room` lanes.
- * What the guard needs of x * scale[channel] is added to sums [2 * a + 2][pitch]: by pixel, the sums of
+ * What the guard needs of x * scale[channel] is added to sums [2 * AH + 2][pitch]: by pixel, the sums of
  * |x| and of about |x|^(1/2) over channels; by tile, the sum of x^2, and the largest such of a channel.
  * A row of sums has a vector of slack. */
 typedef void (*fc_winograd_input_fn)(const fc_window_t *window, const char *src,
@@ -243,23 +248,24 @@ typedef void (*fc_winograd_input_fn)(const fc_window_t *window, const char *src,
                                      ptrdiff_t channel_step, ptrdiff_t point_step,
                                      ptrdiff_t n_lanes, ptrdiff_t room, void *sums);
 
-/* From products [point][n_rows][n_vectors * lanes] to out [n_rows][m][m * n_vectors * lanes]. */
+/* From products [point][n_rows][n_vectors * lanes] to out [n_rows][MH][MW * n_vectors * lanes]. */
 typedef void (*fc_winograd_output_fn)(const void *products, ptrdiff_t point_step,
                                       ptrdiff_t n_rows, ptrdiff_t n_vectors, void *out);
 
 /* The same with vectors along nv * lanes output channels: from products [point][n_tiles][nv * lanes]
- * to out [m][n_tiles * m][nv * lanes], plus bias[nv * lanes] unless that is NULL. */
+ * to out [MH][n_tiles * MW][nv * lanes], plus bias[nv * lanes] unless that is NULL. */
 typedef void (*fc_winograd_output_filterwise_fn)(const void *products, ptrdiff_t point_step,
                                                  ptrdiff_t n_tiles, ptrdiff_t nv,
                                                  const void *bias, void *out);
 
-/* scale[c] = about the size of w in channel c, w being [n_rows][...][n_channels][r][r] with rows row_step
- * apart; the largest is 1, none is below FC_WINOGRAD_LEAST_SCALE. inverse[n_channels][r * r] = 1 / scale. */
+/* scale[c] = about the size of w in channel c, w being [n_rows][...][n_channels][RH][RW] with rows
+ * row_step apart; the largest is 1, none is below FC_WINOGRAD_LEAST_SCALE. inverse[n_channels][RH * RW] =
+ * 1 / scale. */
 #define FC_WINOGRAD_LEAST_SCALE 0x1p-20
 typedef void (*fc_winograd_scale_fn)(const void *w, ptrdiff_t n_rows, ptrdiff_t row_step,
                                      ptrdiff_t n_channels, void *scale, void *inverse);
 
-/* Of one row of w, [n_channels][r][r], times inverse [n_channels][r * r] and in units of `size`, about its
+/* Of one row of w, [n_channels][RH][RW], times inverse [n_channels][RH * RW] and in units of `size`, about its
  * root mean square (0: all zeros; infinity: beyond what the others can be computed from). */
 typedef struct {
     double size, taps[25]; /* sums of |w| over channels */
@@ -280,6 +286,16 @@ typedef struct {
 typedef void (*fc_winograd_guard_fn)(const fc_winograd_bounds_t *bounds, const void *sums,
                                      ptrdiff_t pitch, ptrdiff_t n_rows, ptrdiff_t n_columns,
                                      unsigned char *spoiled);
+
+typedef struct {
+    fc_winograd_weights_fn weights;
+    fc_winograd_input_fn input;
+    fc_winograd_output_fn output;
+    fc_winograd_output_filterwise_fn output_filterwise;
+    fc_winograd_scale_fn scale;
+    fc_winograd_row_fn row;
+    fc_winograd_guard_fn guard;
+} fc_winograd_t;
 
 /* Winograd's algorithm for the weight gradient of 3 x 3 kernels, in winograd_grad.inc. From windows
  * [row][column][lanes] of n_tiles tiles side by side, rows `pitch` elements apart: 6 rows of x, or 4 of
@@ -394,13 +410,7 @@ typedef struct {
     fc_fold_fn fold;                                       /* NULL for integers */
     fc_add_fn add;
     fc_peak_fn peak;
-    fc_winograd_weights_fn winograd_weights[FC_WINOGRAD_N_FORMS]; /* NULL for integers */
-    fc_winograd_input_fn winograd_input[FC_WINOGRAD_N_FORMS];
-    fc_winograd_output_fn winograd_output[FC_WINOGRAD_N_FORMS];
-    fc_winograd_output_filterwise_fn winograd_output_filterwise[FC_WINOGRAD_N_FORMS];
-    fc_winograd_scale_fn winograd_scale[2]; /* r = 3, r = 5 */
-    fc_winograd_row_fn winograd_row[2];
-    fc_winograd_guard_fn winograd_guard[FC_WINOGRAD_N_FORMS];
+    fc_winograd_t winograd[FC_WINOGRAD_N_FORMS]; /* NULL for integers */
     fc_winograd_grad_fn winograd_grad_x, winograd_grad_dy;
     fc_winograd_taps_fn winograd_taps;
     fc_winograd_limits_fn winograd_limits;

@@ -120,9 +120,11 @@ cdef extern from "kernels.h" nogil:
     ctypedef double (*fc_peak_fn)(Py_ssize_t, void *) noexcept nogil
 
     ctypedef enum fc_winograd_form_t:
-        FC_WINOGRAD_2_3
-        FC_WINOGRAD_4_3
-        FC_WINOGRAD_2_5
+        FC_WINOGRAD_2x2_3x3
+        FC_WINOGRAD_4x4_3x3
+        FC_WINOGRAD_2x2_5x5
+        FC_WINOGRAD_4x1_3x1
+        FC_WINOGRAD_1x4_1x3
     ctypedef void (*fc_winograd_weights_fn)(
         const void *, Py_ssize_t, Py_ssize_t, const void *, void *, Py_ssize_t
     ) noexcept nogil
@@ -156,6 +158,14 @@ cdef extern from "kernels.h" nogil:
         const fc_winograd_bounds_t *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
         unsigned char *
     ) noexcept nogil
+    ctypedef struct fc_winograd_t:
+        fc_winograd_weights_fn weights
+        fc_winograd_input_fn input
+        fc_winograd_output_fn output
+        fc_winograd_output_filterwise_fn output_filterwise
+        fc_winograd_scale_fn scale
+        fc_winograd_row_fn row
+        fc_winograd_guard_fn guard
 
     ctypedef void (*fc_winograd_grad_fn)(
         const void *, Py_ssize_t, Py_ssize_t, double, int, void *, Py_ssize_t, Py_ssize_t
@@ -229,13 +239,7 @@ cdef extern from "kernels.h" nogil:
         fc_fold_fn fold
         fc_add_fn add
         fc_peak_fn peak
-        fc_winograd_weights_fn winograd_weights[3]
-        fc_winograd_input_fn winograd_input[3]
-        fc_winograd_output_fn winograd_output[3]
-        fc_winograd_output_filterwise_fn winograd_output_filterwise[3]
-        fc_winograd_scale_fn winograd_scale[2]
-        fc_winograd_row_fn winograd_row[2]
-        fc_winograd_guard_fn winograd_guard[3]
+        fc_winograd_t winograd[5]
         fc_winograd_grad_fn winograd_grad_x, winograd_grad_dy
         fc_winograd_taps_fn winograd_taps
         fc_winograd_limits_fn winograd_limits
