@@ -5,6 +5,7 @@ Of plain numbers, for gemm.pyx and for what multiplies as it does. The chunks of
 the kernel's shape alone; no other choice made here changes a bit of the result.
 """
 
+import math
 from typing import NamedTuple
 
 from fastcorr._algorithms.layout import AxisLayout, axis_layout
@@ -186,6 +187,7 @@ def _best_blocks(
         product.groups * ceil_div(product.n_images, images) * ceil_div(product.oh, rows)
         * ceil_div(product.ow, columns)
     )
+    whole_tiles = product.oh / rows / ceil_div(product.oh, rows)
     acc_vectors = 0 if product.n_chunks == 1 else vectors + nv
     best = None
     for blocks in even_pieces(n_blocks):
@@ -193,9 +195,10 @@ def _best_blocks(
         if blocks > 1 and acc > ACC_BYTES:
             continue
         tile = CYCLES_PER_TILE + staging + blocks * block_cycles
-        # Equal tiles in waves; a little for the last thread to finish on a busy machine.
-        waves = ceil_div(n_tiles * ceil_div(n_blocks, blocks), workers)
-        waves += 0.02 if workers > 1 else 0
+        # Equal tiles in waves, the last of each image's by its rows; a little for the last thread
+        # to finish on a busy machine.
+        waves = n_tiles * ceil_div(n_blocks, blocks) * whole_tiles / workers
+        waves = math.ceil(waves) + 0.02 if workers > 1 else waves
         cycles = tile * waves * max(1, tile / MAX_TILE_CYCLES)
         if best is None or cycles < best.cycles:
             best = Choice(
