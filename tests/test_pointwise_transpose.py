@@ -82,6 +82,28 @@ def test_channels_first(isa, dtypes):
             np.testing.assert_array_equal(dx, expected, str(case), strict=True)
 
 
+@pytest.mark.parametrize("dtypes", ["ff", "fd"])
+@pytest.mark.parametrize("stride", [(2, 2), (3, 1), (1, 5)])
+def test_strides(isa, dtypes, stride):
+    """Zeros between the pixels of dy, and behind the last ones; or a bias."""
+    for case in (*PLANES[:3], PLANES[5]):
+        dy, w, _ = arrays(*case)
+        dy, w = planes(dy.astype(dtypes[0])), w.astype(dtypes[1])
+        height, width = ((n - 1) * s + 1 for n, s in zip(dy.shape[2:], stride, strict=True))
+        for beyond in {0, stride[0] - 1}:
+            shape = len(dy), w.shape[1], height + beyond, width
+            expected = np.zeros(shape, np.result_type(dy, w))
+            y = planes(definition(np.moveaxis(dy, 1, -1), w))
+            expected[:, :, : height : stride[0], :: stride[1]] = y
+            for workers in (1, 2):
+                dx = corr2d_grad_input(dy, w, shape, stride=stride, workers=workers)
+                np.testing.assert_array_equal(dx, expected, str(case), strict=True)
+        bias = np.arange(w.shape[1], dtype=w.dtype)
+        dx = corr2d_transpose(dy, w, bias, stride=stride)
+        expected = expected[:, :, :height] + bias[:, None, None]
+        np.testing.assert_array_equal(dx, expected, str(case), strict=True)
+
+
 def test_the_reference():
     dy, w, _ = arrays((2, 4, 5), 20, 6)
     first = np.moveaxis(dy, -1, 1)
@@ -121,6 +143,10 @@ def test_it_is_taken_where_there_is_less_to_turn(problems):
         assert len(problems) == 1, (C, F)
     assert taken(512, 512, 7) == taken(512, 512, 7, N=20) == taken(1000, 500, 1) == 1
     assert taken(64, 64, 28) == taken(64, 64, 28, N=20) == taken(40, 24, 7) == 0
+    dy, w = np.ones((1, 512, 7, 7), np.float32), np.ones((512, 256, 1, 1), np.float32)
+    problems.clear()
+    corr2d_grad_input(dy, w, (1, 256, 14, 14), stride=2)
+    assert len(problems) == 1
 
 
 def test_equal_for_any_number_of_workers(isa):

@@ -9,7 +9,8 @@ that `_adjoint` would take instead turns w, and copies every pixel of dy and of 
 it.
 
 With channels first, dy and dx are turned instead of w: less to copy where images are small, and
-channels fill vectors that 49 pixels do not.
+channels fill vectors that 49 pixels do not. Under a stride, the pixels of dy are as few, and zeros
+lie between those that they give.
 
 How many pixels there are is how many rows dy has: it changes no sum, whatever the batch.
 """
@@ -34,13 +35,15 @@ def unsupported(problem):
     """None, or why it is not for dx of a problem of the operator, whose dtype is that of dx."""
     if problem.dtype.char not in "fd":
         return f"it does not serve {problem.dtype}"
-    if problem.KH * problem.KW > 1 or problem.stride != (1, 1):
-        return "a product of matrices is for kernels of 1 x 1 at stride 1"
+    if problem.KH * problem.KW > 1:
+        return "a product of matrices is for kernels of 1 x 1"
+    if problem.channels_last and problem.stride != (1, 1):
+        return "pixels that are far apart make no matrix"
     if problem.groups > 1 or any(problem.padding[0] + problem.padding[1]):
         return "it serves one group without padding"
     # Of one image, so that a batch goes the same way.
     other = _costs.gemm(replace(problem, N=1, C=problem.F, F=problem.C))
-    seconds = _costs.gemm(_product(problem, problem.H * problem.W))
+    seconds = _costs.gemm(_product(problem, problem.OH * problem.OW))
     if not problem.channels_last:
         other += _costs.turned_weights(problem)
         seconds += _costs.turned_images(problem)
@@ -58,11 +61,14 @@ class PointwiseTranspose:
         self._products = {}  # by pixels: there are three numbers of them at most
 
     def run(self, dy, w, bias, dx, workers):
-        """Write dx (N, C, H, W) from dy (N, F, H, W) and w (F, C, 1, 1); bias (C,) or None."""
+        """Write dx (N, C, H, W) from dy (N, F, OH, OW) and w (F, C, 1, 1); bias (C,) or None."""
         problem = self._problem
         image = w.reshape(problem.F, 1, problem.C)
         if not problem.channels_last:
-            self._run_turned(dy, image, bias, dx, workers)
+            if problem.stride != (1, 1):
+                dx[...] = 0 if bias is None else bias[:, None, None]
+                dx = dx[:, :, :: problem.stride[0], :: problem.stride[1]]
+            self._run_turned(dy, image, bias, dx[:, :, : problem.OH, : problem.OW], workers)
             return
         for rows, sums in _matrices(dy.transpose(AXES_OF_PIXELS), dx.transpose(AXES_OF_PIXELS)):
             self._multiply(rows, image, bias, sums, workers)
@@ -70,7 +76,7 @@ class PointwiseTranspose:
     def _run_turned(self, dy, image, bias, dx, workers):
         """Some images at a time."""
         problem = self._problem
-        n_pixels = problem.H * problem.W
+        n_pixels = problem.OH * problem.OW
         line = n_pixels * max(problem.F, problem.C)
         step = max(TURNED_BYTES // (line * problem.dtype.itemsize), 1)
         for start in range(0, problem.N, step):
@@ -104,7 +110,7 @@ def _product(problem, n_pixels):
     return replace(
         problem, N=1, C=problem.F, H=1, W=problem.C, F=n_pixels, OH=1, OW=problem.C,
         x_shape=x_shape, w_shape=(n_pixels, problem.F, 1, 1), y_shape=y_shape,
-        channels_last=False, padding_mode="constant", x_dtype=problem.w_dtype,
+        stride=(1, 1), channels_last=False, padding_mode="constant", x_dtype=problem.w_dtype,
         w_dtype=problem.x_dtype, bias_shape=None,
     )  # fmt: skip
 
