@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""dx of few channels by products of dy with all taps, in whole numbers."""
+"""dx of few channels, or under a stride, by products of dy with all taps, in whole numbers."""
 
 import numpy as np
 import pytest
@@ -24,6 +24,16 @@ CASES = [
     ((1, 40, 20, 21), (20, 40, 5, 5), {}),
     ((2, 3, 11, 7), (5, 3, 1, 7), {"padding": (0, 3), "padding_mode": "reflect"}),
     ((1, 2, 3, 40), (4, 2, 3, 16), {"padding": (2, 9), "padding_mode": "edge"}),
+    # Phases: pairs of columns, as many of both or one more, others; without taps; parts, in place.
+    ((2, 6, 14, 14), (16, 6, 3, 3), {"stride": 2, "padding": 1}),
+    ((1, 40, 41, 67), (20, 40, 3, 3), {"stride": 2, "padding": 1}),
+    ((3, 2, 17, 18), (33, 2, 3, 4), {"stride": (1, 3), "padding": 1}),
+    ((1, 5, 16, 15), (7, 5, 1, 1), {"stride": 2}),
+    ((1, 4, 30, 21), (20, 4, 3, 5), {"dilation": (1, 2), "stride": (2, 4), "padding": (1, 3)}),
+    ((1, 3, 31, 34), (5, 3, 3, 3), {"dilation": 3, "stride": 2}),
+    ((2, 3, 11, 8), (5, 3, 1, 7), {"stride": 2, "padding": (0, 3), "padding_mode": "reflect"}),
+    ((1, 3, 11, 1), (5, 3, 2, 1), {"stride": 2, "padding": ((1, 0), (0, 0))}),
+    ((2, 64, 28, 26), (40, 64, 3, 3), {"stride": 2, "padding": 1}),
 ]
 
 
@@ -65,7 +75,9 @@ def test_where_it_is_taken(monkeypatch):
         ((1, 6, 14, 14), (16, 6, 5, 5), {"method": "direct"}, True),
         ((1, 256, 14, 14), (256, 256, 3, 3), {"padding": 1}, False),
         ((1, 3, 224, 224), (64, 3, 7, 7), {"padding": 3}, False),
-        ((1, 6, 14, 14), (16, 6, 5, 5), {"stride": 2}, False),
+        ((1, 6, 14, 14), (16, 6, 5, 5), {"stride": 2}, True),
+        ((1, 128, 56, 56), (128, 128, 3, 3), {"stride": 2, "padding": 1}, True),
+        ((1, 64, 224, 224), (128, 64, 3, 3), {"stride": 2, "padding": 1}, False),
         ((1, 6, 14, 14), (16, 3, 5, 5), {"groups": 2}, False),
     ):
         taken.clear()
@@ -91,6 +103,7 @@ def test_equal_for_any_number_of_workers(isa, problems):
     for x_shape, w_shape, options in (
         ((3, 6, 14, 14), (16, 6, 5, 5), {}),
         ((3, 40, 20, 21), (150, 40, 5, 5), {"padding": 2}),
+        ((3, 70, 28, 29), (150, 70, 3, 3), {"stride": 2, "padding": 1}),
     ):
         dy, w = arrays(x_shape, w_shape, **options)
         dy, w = (rng.standard_normal(a.shape, np.float32) for a in (dy, w))

@@ -12,10 +12,10 @@ u modulo the stride alone (on its *phase*), and they are an arithmetic progressi
 so each phase is a dense correlation of dy with some taps in reverse order, at stride 1 and dilation
 dilation / g, and no zeros are put between the samples of dy. Its result goes straight to every
 stride-th position of dx. Taps that would see a sample before or after dy are padded with zeros;
-padding of x that nobody asks for is a slice of dy. For depthwise kernels, and for patches that do
-not overlap, one algorithm takes all phases at once; at stride 1 there is one phase, which a product
-of matrices takes for 1 x 1 kernels with channels last or of small images, and products of dy with
-all taps for few channels of small images.
+padding of x that nobody asks for is a slice of dy. One algorithm takes all phases at once for
+depthwise kernels, for patches that do not overlap, and for most others under a stride: products of
+dy with all taps, which also serve few channels of small images at stride 1. 1 x 1 kernels with
+channels last or of small images are a product of matrices.
 
 With a padding mode, what the padded positions collect is added to the samples that they came from,
 by the index maps of `_padding`, a strip of them at a time, in a fixed order: rows above and below x
@@ -270,7 +270,7 @@ class _Region:
         if patches.unsupported(of_dx) is None:
             return patches.Patches(of_dx)
         if fold.unsupported(of_dx) is None and self._is_best_folded(of_dx, rows, columns):
-            return fold.Fold(of_dx, rows, columns)
+            return fold.Fold(of_dx, *self._phases)
         return None
 
     def _has_channels_along_vectors(self):
@@ -285,7 +285,8 @@ class _Region:
         single = self
         if self._n_images > 1:
             single = _Region(self._problem, self._dtypes, 1, rows, columns)
-        return _costs.fold(of_dx) < sum(part.seconds for part in single._parts)
+        seconds = [part.seconds for part in single._parts]
+        return _costs.fold(of_dx) < _costs.phases(of_dx, seconds)
 
     @cached_property
     def _parts(self):

@@ -1037,8 +1037,8 @@ static void test_one_fold(const fc_kernels_t *kernels, fc_type_t type, ptrdiff_t
                           ptrdiff_t kh, ptrdiff_t kw, ptrdiff_t top, ptrdiff_t left, ptrdiff_t dilation) {
     const ptrdiff_t lanes = kernels->lanes, plane = rows * columns + 3;
     const ptrdiff_t n_rows = rows + (kh - 1) * dilation + 1 - top, n_columns = columns + (kw - 1) * dilation + 1 - left;
-    const fc_fold_t s = {n_rows, n_columns, (n_columns + lanes - 1) / lanes * lanes, kh, kw, plane,
-                         rows, columns, top, left, dilation, dilation};
+    const fc_fold_t s = {n_rows, n_columns, (n_columns + lanes - 1) / lanes * lanes, kh, kw,
+                         kw * plane, plane, rows, columns, top, left, dilation, dilation};
     array_t p = new_array(type, 2 * lanes + kh * kw * plane), c = new_array(type, n_rows * s.ldc);
     array_t expected = new_array(type, n_rows * s.ldc);
     for (ptrdiff_t i = 0; i < n_rows * s.ldc; i++) {

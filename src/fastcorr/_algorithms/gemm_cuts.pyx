@@ -223,10 +223,25 @@ def block_choices(m, gemm_rows, rows_collide):
     return [choice for choice, cycles in choices.items() if cycles <= 1.1 * best]
 
 
-def best_blocks(m, gemm_rows):
-    """The best one, where nothing else than the product matters."""
+def best_blocks(m, gemm_rows, vectors=None):
+    """The best one, where nothing else than the product matters, of so many vectors of pixels.
+
+    These are cut into panels of equal numbers of vectors, or nearly so.
+    """
     choices = _block_cycles(m, gemm_rows, False)
+    if vectors is not None:
+        choices = {
+            (nv, n_blocks): n_blocks * _panels_cycles(m / n_blocks, nv, vectors)
+            for nv, n_blocks in choices
+        }
     return min(choices, key=choices.get)
+
+
+def _panels_cycles(rows, nv, vectors):
+    n_panels = ceil_div(vectors, nv)
+    fewest, n_larger = divmod(vectors, n_panels)
+    return (n_larger * panel_cycles(rows, fewest + 1)
+            + (n_panels - n_larger) * panel_cycles(rows, fewest))
 
 
 def _block_cycles(m, gemm_rows, rows_collide):

@@ -205,13 +205,13 @@ typedef void (*fc_taps_fn)(ptrdiff_t n_rows, ptrdiff_t n, const void *dy, ptrdif
                            ptrdiff_t ldc, int accumulate);
 
 /* The n_rows x n_columns sums of all products that fall on one place:
- * c[r * ldc + j] = sum over ky, kx of p[(ky * kw + kx) * plane
+ * c[r * ldc + j] = sum over ky, kx of p[ky * plane_y + kx * plane_x
  *                      + (r + top - ky * tap_row) * p_columns + j + left - kx * tap_column]
- * where those are a row and a column of the p_rows x p_columns products of a tap. Reads up to a vector
- * before the first and behind the last product; ldc is a multiple of `lanes`, and rows of c are
+ * where those are a row and a column of the p_rows x p_columns products of a tap. Under a stride, the
+ * taps are those of a phase. Reads up to a vector before the first and behind the last product; ldc is a multiple of `lanes`, and rows of c are
  * written in whole vectors. */
 typedef struct {
-    ptrdiff_t n_rows, n_columns, ldc, kh, kw, plane, p_rows, p_columns;
+    ptrdiff_t n_rows, n_columns, ldc, kh, kw, plane_y, plane_x, p_rows, p_columns;
     ptrdiff_t top, left, tap_row, tap_column;
 } fc_fold_t;
 typedef void (*fc_fold_fn)(const fc_fold_t *shape, const void *p, void *c);

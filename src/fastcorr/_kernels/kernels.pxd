@@ -113,7 +113,7 @@ cdef extern from "kernels.h" nogil:
         const Py_ssize_t *, void *, Py_ssize_t, int
     ) noexcept nogil
     ctypedef struct fc_fold_t:
-        Py_ssize_t n_rows, n_columns, ldc, kh, kw, plane, p_rows, p_columns
+        Py_ssize_t n_rows, n_columns, ldc, kh, kw, plane_y, plane_x, p_rows, p_columns
         Py_ssize_t top, left, tap_row, tap_column
     ctypedef void (*fc_fold_fn)(const fc_fold_t *, const void *, void *) noexcept nogil
     ctypedef void (*fc_add_fn)(Py_ssize_t, const void *, void *) noexcept nogil
