@@ -9,7 +9,7 @@ from layouts import LAYOUTS
 from transposed import arrays, check_layout, definition, last, spied
 
 from fastcorr import _costs, corr2d_grad_input, corr2d_transpose
-from fastcorr._algorithms import fold
+from fastcorr._algorithms import fold, pointwise_transpose
 
 pytestmark = pytest.mark.kernels
 
@@ -34,7 +34,11 @@ CASES = [
     ((2, 3, 11, 8), (5, 3, 1, 7), {"stride": 2, "padding": (0, 3), "padding_mode": "reflect"}),
     ((1, 3, 11, 1), (5, 3, 2, 1), {"stride": 2, "padding": ((1, 0), (0, 0))}),
     ((2, 64, 28, 26), (40, 64, 3, 3), {"stride": 2, "padding": 1}),
-]
+    *(MANY_WEIGHTS := [
+        ((3, 150, 9, 8), (260, 150, 3, 3), {"stride": 2, "padding": 1}),
+        ((2, 260, 7, 5), (140, 260, 2, 3), {"stride": (1, 3), "padding": (1, 0)}),
+    ]),
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -87,6 +91,20 @@ def test_where_it_is_taken(monkeypatch):
         assert bool(taken) == is_taken, (x_shape, w_shape, options)
 
 
+def test_many_weights_are_not_turned(monkeypatch, problems):
+    """Also where images are taken one at a time."""
+    taken = spied(monkeypatch, fold, "PointwiseTranspose")
+    monkeypatch.setattr(fold, "ALL_PRODUCTS_BYTES", 1)
+    monkeypatch.setattr(pointwise_transpose, "TURNED_BYTES", 1)
+    for x_shape, w_shape, options in MANY_WEIGHTS:
+        taken.clear()
+        dy, w = arrays(x_shape, w_shape, **options)
+        for workers in (1, 2, 7):
+            dx = corr2d_grad_input(dy, w, x_shape, workers=workers, **options)
+            np.testing.assert_array_equal(dx, definition(dy, w, x_shape, **options))
+        assert taken, x_shape
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_channels_last(isa, dtype, problems):
     for x_shape, w_shape, options in CASES:
@@ -104,6 +122,7 @@ def test_equal_for_any_number_of_workers(isa, problems):
         ((3, 6, 14, 14), (16, 6, 5, 5), {}),
         ((3, 40, 20, 21), (150, 40, 5, 5), {"padding": 2}),
         ((3, 70, 28, 29), (150, 70, 3, 3), {"stride": 2, "padding": 1}),
+        ((3, 150, 9, 8), (260, 150, 3, 3), {"stride": 2, "padding": 1}),
     ):
         dy, w = arrays(x_shape, w_shape, **options)
         dy, w = (rng.standard_normal(a.shape, np.float32) for a in (dy, w))

@@ -16,9 +16,14 @@ would be a correlation for each phase, of few terms each, that writes single num
 phases are one product, and dx is written in whole rows. It is for images whose products stay in a
 cache.
 
+Where there are more weights than products, all products of some images come from a product of
+matrices that turns no weights (pointwise_transpose.py), and the tiles only add them up.
+
 Sums over F are blocked as gemm's are; those over the taps are plain ones, of MAX_TAPS at most, in
 the order of the taps.
 """
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -34,6 +39,9 @@ from fastcorr._kernels.dispatch cimport kernels
 from fastcorr._kernels.kernels cimport FC_GEMM_MAX_VECTORS, fc_fold_t, fc_kernels_t, fc_run_t
 
 from fastcorr._algorithms.gemm_cuts import best_blocks
+from fastcorr._algorithms.pointwise_transpose import (
+    PointwiseTranspose, unsupported as unsupported_product,
+)
 from fastcorr._algorithms.turned import turned
 from fastcorr._kernels.dispatch import active_isa, compute_dtype, element_code, is_kernel_dtype
 
@@ -43,6 +51,7 @@ MAX_TAPS = 64
 SAMPLES_BYTES = 512 * 1024      # of all channels of dy, as if of double
 STRIDED_SAMPLES_BYTES = 2 * 1024 * 1024  # most are read in place, some of them at a time
 PRODUCTS_BYTES = 512 * 1024     # of a part of the channels
+ALL_PRODUCTS_BYTES = 4 * 1024 * 1024  # of the images whose products are there before the tiles
 SHARED_SET_BYTES = 1024         # channels of dy so far apart meet in a few sets of a cache
 TILE_CYCLES = 50e3              # more threads are not worth cutting the channels for less
 CYCLES_PER_THREAD = 30e3
@@ -80,6 +89,7 @@ ctypedef struct job_t:
     int dx_type
     bint has_pairs                      # two phases of columns alternate in the rows of dx
     const char *w                       # [c][tap][F], compute type
+    const char *products                # [image][c][tap][plane] if they are there; or NULL
     const char *bias                    # [C], compute type, or NULL
     Py_ssize_t channels, n_taps, f, oh
     Py_ssize_t n_parts                  # of the channels
@@ -99,30 +109,35 @@ cdef void run_tile(const void *job_, Py_ssize_t index, char *scratch) noexcept n
     cdef Py_ssize_t c0 = job.channels * part // job.n_parts
     cdef Py_ssize_t c1 = job.channels * (part + 1) // job.n_parts, c, i
     cdef const char *samples = scratch + job.at_window
-    if job.in_place:
+    cdef const char *products = scratch + job.at_products
+    if job.products != NULL:
+        products = job.products + (
+            (image * job.channels + c0) * job.n_taps * job.plane * job.kernel.item_bytes)
+    elif job.in_place:
         samples = job.dy.image.data + image * job.dy.image.n
     else:
         stage_samples(&job.dy, image, 0, job.oh, <Py_ssize_t *> (scratch + job.at_rows),
                       scratch + job.at_window)
-    multiply(job, c0 * job.n_taps, c1 * job.n_taps, samples, scratch)
+    if job.products == NULL:
+        multiply(job, c0 * job.n_taps, c1 * job.n_taps, samples, scratch)
     if job.has_pairs:
         for c in range(c1 - c0):
-            fold_channel(job, c, scratch, scratch + job.at_sums)
+            fold_channel(job, c, products, scratch + job.at_sums)
             store_pairs(job, image, c0 + c, scratch + job.at_sums)
         return
     for c in range(c1 - c0):
-        fold_channel(job, c, scratch,
+        fold_channel(job, c, products,
                      scratch + job.at_sums + c * job.channel_sums * job.kernel.item_bytes)
     for i in range(job.n_row_phases * job.n_column_phases):
         store_phase(job, job.phases + i, image, c0, c1, scratch)
 
 
-cdef inline void fold_channel(const job_t *job, Py_ssize_t c, char *scratch,
+cdef inline void fold_channel(const job_t *job, Py_ssize_t c, const char *products,
                               char *sums) noexcept nogil:
     """Sums of all phases of channel c of the part."""
     cdef Py_ssize_t item = job.kernel.item_bytes, i
-    cdef const char *products = scratch + job.at_products + c * job.n_taps * job.plane * item
     cdef const phase_t *phase
+    products += c * job.n_taps * job.plane * item
     for i in range(job.n_row_phases * job.n_column_phases):
         phase = job.phases + i
         job.kernel.fold(&phase.fold, products + phase.products * item, sums + phase.sums * item)
@@ -221,6 +236,17 @@ cdef class Fold(Tiled):
     """
 
     pads_dy = False
+    cdef object product                 # of all samples with all taps, where w is not turned
+
+    def __init__(self, problem, rows, columns):
+        Tiled.__init__(self, problem, rows, columns)
+        self.product = None
+        of_products = replace(
+            problem, C=problem.C * problem.KH * problem.KW, H=problem.OH, W=problem.OW, KH=1, KW=1,
+            stride=(1, 1), padding=((0, 0), (0, 0)), padding_mode="constant")
+        if (problem.stride != (1, 1) and not problem.channels_last
+                and unsupported_product(of_products) is None):
+            self.product = PointwiseTranspose(of_products)
 
     def _make_cut(self, int workers):
         cdef Cut cut = Cut.__new__(Cut)
@@ -237,6 +263,8 @@ cdef class Fold(Tiled):
         pixels = problem.OH * problem.OW
         vectors = ceil_div(pixels, lanes)
         job.plane = odd_lines(vectors * lanes * item) // item
+        if self.product is not None:
+            job.plane = pixels
         phases = self._place_phases(job)
 
         # Parts of the channels that fit; more of them for more threads than there are images.
@@ -332,7 +360,9 @@ cdef class Fold(Tiled):
             job.n_column_phases == job.stride_x == 2 and job.dx.w == item
             and job.dx.c % item == job.dx.h % item == 0
             and is_computed_in(problem.dtype, problem, item))
-        if w.dtype == compute and w.flags.c_contiguous:
+        if self.product is not None:
+            w = np.ascontiguousarray(w)
+        elif w.dtype == compute and w.flags.c_contiguous:
             w = turned(w.reshape(problem.F, problem.C * job.n_taps, 1, 1), 1, workers)
         else:
             w = np.ascontiguousarray(w.transpose(1, 2, 3, 0), compute)
@@ -342,5 +372,25 @@ cdef class Fold(Tiled):
             job.bias = <const char *> PyArray_DATA(<ndarray> bias)
         row_bytes = np.arange(problem.C) * job.dx.c
         job.row_bytes = <const Py_ssize_t *> PyArray_DATA(<ndarray> row_bytes)
-        return parallel_for(run_tile, &job, cut.n_tiles, cut.workers, cut.scratch_bytes,
-                            cut.tile_seconds)
+        if self.product is None:
+            return parallel_for(run_tile, &job, cut.n_tiles, cut.workers, cut.scratch_bytes,
+                                cut.tile_seconds)
+        return self._fold_products(cut, job, dy, w, workers)
+
+    cdef _fold_products(self, Cut cut, job_t job, ndarray dy, ndarray w, int workers):
+        """Some images at a time."""
+        cdef Py_ssize_t item = job.kernel.item_bytes, start, n, step, size, slack
+        problem = self.problem
+        w = w.reshape(problem.F, problem.C * job.n_taps, 1, 1)
+        shape = problem.C * job.n_taps, problem.OH, problem.OW
+        size, slack = shape[0] * job.plane, job.kernel.lanes  # fc_fold reads a vector more
+        step = max(ALL_PRODUCTS_BYTES // (size * item), 1)
+        room = np.zeros(min(step, problem.N) * size + 2 * slack, compute_dtype(problem.dtype))
+        for start in range(0, problem.N, step):
+            n = min(step, problem.N - start)
+            products = room[slack:slack + n * size].reshape(n, *shape)
+            self.product.run(dy[start:start + n], w, None, products, workers)
+            job.products = <const char *> PyArray_DATA(<ndarray> products)
+            parallel_for(run_tile, &job, n * job.n_parts, cut.workers, cut.scratch_bytes,
+                         cut.tile_seconds)
+            job.dx.data += n * job.dx.n

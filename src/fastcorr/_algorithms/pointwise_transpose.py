@@ -79,7 +79,7 @@ class PointwiseTranspose:
         n_pixels = problem.OH * problem.OW
         line = n_pixels * max(problem.F, problem.C)
         step = max(TURNED_BYTES // (line * problem.dtype.itemsize), 1)
-        for start in range(0, problem.N, step):
+        for start in range(0, len(dy), step):
             some, result = dy[start : start + step], dx[start : start + step]
             n = len(some)
             threads = workers if n * line >= SERIAL_ITEMS else 1
