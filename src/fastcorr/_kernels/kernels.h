@@ -208,8 +208,8 @@ typedef void (*fc_taps_fn)(ptrdiff_t n_rows, ptrdiff_t n, const void *dy, ptrdif
  * c[r * ldc + j] = sum over ky, kx of p[ky * plane_y + kx * plane_x
  *                      + (r + top - ky * tap_row) * p_columns + j + left - kx * tap_column]
  * where those are a row and a column of the p_rows x p_columns products of a tap. Under a stride, the
- * taps are those of a phase. Reads up to a vector before the first and behind the last product; ldc is a multiple of `lanes`, and rows of c are
- * written in whole vectors. */
+ * taps are those of a phase. Reads up to a vector before the first and behind the last product; ldc is a
+ * multiple of `lanes`, and rows of c are written in whole vectors. */
 typedef struct {
     ptrdiff_t n_rows, n_columns, ldc, kh, kw, plane_y, plane_x, p_rows, p_columns;
     ptrdiff_t top, left, tap_row, tap_column;
