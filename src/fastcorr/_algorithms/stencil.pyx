@@ -22,7 +22,9 @@ import numpy as np
 
 from libc.stdint cimport uint16_t
 from libc.string cimport memcpy, memset
-from numpy cimport PyArray_DATA, PyArray_IS_C_CONTIGUOUS, import_array, ndarray
+from numpy cimport (
+    PyArray_DATA, PyArray_DIM, PyArray_IS_C_CONTIGUOUS, PyArray_STRIDE, import_array, ndarray,
+)
 
 from fastcorr._algorithms.operands cimport aligned, image_of, is_computed_in, weights_of
 from fastcorr._algorithms.parallel cimport parallel_for, whole_lines
@@ -33,7 +35,7 @@ from fastcorr._algorithms.strips cimport (
     count_strips, find_rows, find_strips, strip_t, strip_vectors,
 )
 from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
-from fastcorr._algorithms.window cimport axis_of, ceil_div, positions
+from fastcorr._algorithms.window cimport axis_of, ceil_div, interior, positions
 from fastcorr._kernels.dispatch cimport kernels
 from fastcorr._kernels.kernels cimport (
     FC_K_BLOCK, FC_STENCIL_MAX_HEIGHT, FC_STENCIL_MAX_VECTORS, FC_STENCIL_ROWS,
@@ -87,6 +89,13 @@ def is_swept(problem):
         and (problem.padding_mode != "constant"
              or max(problem.padding[0]) <= (problem.KH - 1) * problem.dilation[0])
         and problem.W * problem.dtype.itemsize <= STRIP_ROW_BYTES)
+
+
+def may_be_loose(problem):
+    """Whether strips may be wide enough for loose sweeps; the instruction set must have some."""
+    return (is_swept(problem) and problem.KH == problem.KW and problem.KW in (3, 5, 7)
+            and problem.dilation[1] == 1 and problem.padding_mode == "constant"
+            and max(problem.padding[1]) <= problem.KW // 2)
 
 
 def has_steps(margins):
@@ -261,15 +270,7 @@ cdef void run_tile(const void *job_, Py_ssize_t index, char *scratch) noexcept n
     group0 = index % job.n_group_tiles * job.tile_groups
     t.image = index // job.n_group_tiles
     if job.swept:
-        find_strips(job.kernel, &job.columns, job.kh, t.column0, t.columns, job.kw, job.column,
-                    <strip_t *> (scratch + job.at_strips),
-                    <uint16_t *> (scratch + job.at_inside),
-                    <fc_beside_t *> (scratch + job.at_beside))
-        positions(&job.rows, t.row0, t.rows + (job.kh - 1) * job.dilation_y, job.x.h,
-                  <Py_ssize_t *> (scratch + job.at_row_bytes))
-        for group in range(group0, min(group0 + job.tile_groups, job.groups)):
-            for i in range(job.m):
-                sweep_output(job, &t, group, i, scratch)
+        sweep_tile(job, &t, group0, min(group0 + job.tile_groups, job.groups), scratch)
         return
     # Blocks that end with the tile read nothing beyond it.
     t.in_place = (job.in_place and t.columns >= job.kernel.lanes
@@ -281,27 +282,67 @@ cdef void run_tile(const void *job_, Py_ssize_t index, char *scratch) noexcept n
         run_group(job, &t, group, group == group0, scratch)
 
 
-cdef void sweep_output(const job_t *job, const tile_t *t, Py_ssize_t group, Py_ssize_t m,
-                       char *scratch) noexcept nogil:
-    """All rows of an output of one channel, strip by strip."""
-    cdef Py_ssize_t item = job.kernel.item_bytes, step = job.dilation_y, i, residue
-    cdef Py_ssize_t output = group * job.m + m
-    cdef const char *x = (job.x.data + t.image * job.x.n + group * job.x.c
-                          + (t.column0 - job.columns.before) * item)
-    cdef const char *w = weights_for(job, output, 0, 0, m, scratch)
-    cdef const char *bias = bias_of(job, output)
-    cdef char *y = output_of(job, t, output)
+cdef Py_ssize_t place_strips(const job_t *job, const tile_t *t, char *scratch) noexcept nogil:
+    """Lay out the strips of the tile, the same for all channels; return how many there are."""
+    cdef strip_t *strips = <strip_t *> (scratch + job.at_strips)
     cdef strip_t *strip
-    for i in range(count_strips(job.kernel, &job.columns, job.kh, t.columns)):
-        strip = <strip_t *> (scratch + job.at_strips) + i
-        strip.shape.row_step, strip.shape.ldc = step, step * job.y.h // item
-        strip.shape.ldw = job.kw
-        for residue in range(min(step, t.rows)):
-            strip.shape.row_bytes = <Py_ssize_t *> (scratch + job.at_row_bytes) + residue
+    cdef Py_ssize_t *row_bytes = <Py_ssize_t *> (scratch + job.at_row_bytes)
+    cdef Py_ssize_t n = count_strips(job.kernel, &job.columns, job.kh, t.columns), i, residue
+    cdef Py_ssize_t step = job.dilation_y
+    find_strips(job.kernel, &job.columns, job.kh, t.column0, t.columns, job.kw, job.column,
+                job.loose, strips, <uint16_t *> (scratch + job.at_inside),
+                <fc_beside_t *> (scratch + job.at_beside))
+    positions(&job.rows, t.row0, t.rows + (job.kh - 1) * step, job.x.h, row_bytes)
+    for residue in range(min(step, t.rows)):
+        for i in range(n):
+            strip = strips + residue * n + i
+            strip[0] = strips[i]
+            strip.shape.row_bytes, strip.shape.row_step = row_bytes + residue, step
+            strip.shape.ldc, strip.shape.ldw = step * job.y.h // job.kernel.item_bytes, job.kw
             find_rows(&job.rows, t.row0 + residue, ceil_div(t.rows - residue, step), job.kh, step,
                       &strip.shape)
-            strip.sweep(&strip.shape, x + strip.column * item, w, bias,
-                        y + residue * job.y.h + strip.column * item)
+            strip.y = strip.x + residue * job.y.h
+    return n * min(step, t.rows)
+
+
+cdef void sweep_tile(const job_t *job, const tile_t *t, Py_ssize_t group0, Py_ssize_t group1,
+                     char *scratch) noexcept nogil:
+    """All rows of the outputs of some channels, strip by strip."""
+    cdef Py_ssize_t item = job.kernel.item_bytes, output, group, i, first, end
+    cdef Py_ssize_t *row_bytes = <Py_ssize_t *> (scratch + job.at_row_bytes)
+    cdef Py_ssize_t n_strips = place_strips(job, t, scratch)
+    cdef Py_ssize_t[2] edges
+    cdef const strip_t *strip
+    cdef const char *x
+    cdef char *y
+    interior(&job.rows, t.row0, t.rows + (job.kh - 1) * job.dilation_y, &first, &end)
+    if first < end:
+        edges[0], edges[1] = row_bytes[first], row_bytes[end - 1]
+    for group in range(group0, group1):
+        x = (job.x.data + t.image * job.x.n + group * job.x.c
+             + (t.column0 - job.columns.before) * item)
+        if job.loose and first < end:
+            row_bytes[first], row_bytes[end - 1] = edges[0], edges[1]
+            if (x + edges[0] < job.first_x
+                    or x + edges[1] + job.reach * item > job.end_of_x):
+                move_row(job, x, row_bytes + first, scratch + job.at_edge_rows)
+                move_row(job, x, row_bytes + end - 1,
+                         scratch + job.at_edge_rows + job.reach * item)
+        for output in range(group * job.m, (group + 1) * job.m):
+            y = output_of(job, t, output)
+            for i in range(n_strips):
+                strip = <const strip_t *> (scratch + job.at_strips) + i
+                strip.sweep(&strip.shape, x + strip.x, job.w.data + output * job.w.f,
+                            bias_of(job, output), y + strip.y)
+
+
+cdef void move_row(const job_t *job, const char *x, Py_ssize_t *row_bytes,
+                   char *to) noexcept nogil:
+    """Copy a row that ends the array, since strips read around it."""
+    cdef Py_ssize_t item = job.kernel.item_bytes, before = job.columns.before * item
+    memset(to, 0, job.reach * item)
+    memcpy(to + before, x + row_bytes[0] + before, job.columns.n * item)
+    row_bytes[0] = to - x
 
 
 cdef void run_group(const job_t *job, const tile_t *t, Py_ssize_t group, bint is_first,
@@ -405,6 +446,7 @@ cdef class Stencil(Tiled):
 
     cdef job_t base
     cdef bint loads_as_computed, weights_as_computed, stores_as_computed, may_stay, may_sweep
+    cdef bint may_be_loose
 
     def __init__(self, problem, rows, columns):
         cdef job_t *job = &self.base
@@ -420,6 +462,7 @@ cdef class Stencil(Tiled):
         self.may_stay = (self.loads_as_computed and problem.stride == (1, 1)
                          and not any(problem.padding[0] + problem.padding[1]))
         self.may_sweep = is_swept(problem) and has_steps(columns)
+        self.may_be_loose = may_be_loose(problem)
         job.x_parts, job.w_parts, job.y_parts = (
             1 + (dtype.kind == "c") for dtype in (problem.x_dtype, problem.w_dtype, problem.dtype))
         job.groups = problem.groups
@@ -514,11 +557,21 @@ cdef class Stencil(Tiled):
         most_strips = 0
         if strip_vectors(kernel, job.kh) > 0:
             most_strips = count_strips(kernel, &job.columns, job.kh, columns)
-        job.at_strips, at = at, at + whole_lines(most_strips * sizeof(strip_t))
+        job.at_strips, at = at, at + whole_lines(most_strips * job.dilation_y * sizeof(strip_t))
         job.at_inside, at = at, at + whole_lines(
             most_strips * job.kw * FC_STENCIL_MAX_VECTORS * sizeof(uint16_t))
         job.at_beside, at = at, at + whole_lines(
             most_strips * job.kw * FC_STENCIL_MAX_VECTORS * sizeof(fc_beside_t))
+        # None but the first and the last row of x may end too near its ends.
+        job.reach = max(columns, lanes) + job.kw - 1
+        job.loose = (
+            self.may_be_loose and job.n_column_tiles == 1 and most_strips > 0
+            and kernel.loose_sweep[job.kh][1] != NULL
+            and max(job.columns.before, job.reach - job.columns.before - job.columns.n)
+            <= job.columns.n)
+        job.at_edge_rows = at
+        if job.loose:
+            at += whole_lines(2 * job.reach * item)
         job.at_totals = at
         if job.n_sums > SUMS:
             at += whole_lines(job.m * job.sums_size * item)
@@ -539,6 +592,7 @@ cdef class Stencil(Tiled):
         cdef job_t job = cut.job
         cdef const char *fill_bytes = fill
         cdef Py_ssize_t item = job.kernel.item_bytes
+        cdef int axis
         memcpy(job.fill, fill_bytes, 2 * item)
         x, w = aligned(x), aligned(w)
         job.x = image_of(x, x.ndim, self.problem.channels_last, x.itemsize // 2)
@@ -557,6 +611,11 @@ cdef class Stencil(Tiled):
             and job.x.w == item and job.x.h % item == 0 and job.x.h <= STRIP_ROW_BYTES
             and (not any(fill) and job.kernel.is_finite(w.size, job.w.data)
                  if job.constant_margins else job.margins_fit_strips))
+        job.loose = job.loose and job.x.h >= self.problem.W * item
+        job.first_x, job.end_of_x = job.x.data, job.x.data + item
+        for axis in range(x.ndim):
+            job.first_x += min((PyArray_DIM(x, axis) - 1) * PyArray_STRIDE(x, axis), 0)
+            job.end_of_x += max((PyArray_DIM(x, axis) - 1) * PyArray_STRIDE(x, axis), 0)
         # Rows that meet in one set of the first-level cache lie better in a window.
         job.in_place = (
             self.may_stay and job.direct_stores and job.n_column_planes == 1 and job.x.w == item

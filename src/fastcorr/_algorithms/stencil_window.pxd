@@ -30,6 +30,10 @@ ctypedef struct job_t:
     bint margins_fit_strips             # none but the outer ones see any
     bint in_place                       # large enough tiles read x where it lies
     bint swept                          # all tiles do, in strips
+    bint loose                          # strips read around their rows: first_x to end_of_x
+    const char *first_x
+    const char *end_of_x
+    Py_ssize_t reach                    # what they read of a row
     # pieces of the kernel
     Py_ssize_t piece_kh, piece_kw, n_pieces_y, n_pieces_x, n_sums
     # tiles
@@ -41,7 +45,7 @@ ctypedef struct job_t:
     Py_ssize_t n_column_planes, window_rows, row_length, pitch
     Py_ssize_t sums_pitch, sums_size    # of one output channel
     Py_ssize_t at_row_bytes, at_column_bytes, at_window, at_weights, at_sums, at_totals
-    Py_ssize_t at_strips, at_inside, at_beside
+    Py_ssize_t at_strips, at_inside, at_beside, at_edge_rows
 
 
 ctypedef struct tile_t:

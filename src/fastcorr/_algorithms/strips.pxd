@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Strips of a tile of outputs for fc_sweep, which reads x where it lies.
 
-A strip is as wide as the registers allow and as high as the tile. Which lanes of its loads lie to
-the left and to the right of the image, and what stands for them, is found once for all channels.
+A strip is as wide as the registers allow and as high as the tile, or, under a dilated kernel, has
+every so many of its rows. Which lanes of its loads lie to the left and to the right of the image,
+and what stands for them, is found once for all channels.
 """
 
 from libc.stdint cimport uint8_t, uint16_t
@@ -18,7 +19,7 @@ from fastcorr._kernels.kernels cimport (
 ctypedef struct strip_t:
     fc_sweep_t shape
     fc_sweep_fn sweep
-    Py_ssize_t column                   # its first one in the tile
+    Py_ssize_t x, y                     # bytes to its first column in a row, output in the tile
 
 
 cdef inline Py_ssize_t strip_vectors(const fc_kernels_t *kernel, Py_ssize_t height) noexcept nogil:
@@ -33,7 +34,10 @@ cdef inline Py_ssize_t strip_vectors(const fc_kernels_t *kernel, Py_ssize_t heig
 
 cdef inline Py_ssize_t count_strips(const fc_kernels_t *kernel, const axis_t *axis,
                                     Py_ssize_t height, Py_ssize_t columns) noexcept nogil:
-    """Narrow ones to the left and to the right where x is continued beside the image."""
+    """How many stand side by side.
+
+    Narrow ones to the left and to the right where x is continued beside the image.
+    """
     cdef Py_ssize_t n_vectors = ceil_div(columns, kernel.lanes)
     if axis.sources_before == NULL:
         return ceil_div(n_vectors, strip_vectors(kernel, height))
@@ -44,8 +48,8 @@ cdef inline Py_ssize_t count_strips(const fc_kernels_t *kernel, const axis_t *ax
 
 cdef inline void find_strips(const fc_kernels_t *kernel, const axis_t *axis, Py_ssize_t height,
                              Py_ssize_t column0, Py_ssize_t columns, Py_ssize_t kw,
-                             const Py_ssize_t *column, strip_t *strips, uint16_t *inside,
-                             fc_beside_t *beside) noexcept nogil:
+                             const Py_ssize_t *column, bint may_be_loose, strip_t *strips,
+                             uint16_t *inside, fc_beside_t *beside) noexcept nogil:
     """Lay out strips over columns column0 .. column0 + columns of the outputs, evenly.
 
     `inside` and `beside` have room for those of all of them.
@@ -63,7 +67,8 @@ cdef inline void find_strips(const fc_kernels_t *kernel, const axis_t *axis, Py_
             nv = min(n_vectors - start // lanes, FC_BESIDE_VECTORS)
         else:
             nv = n_wide_vectors // n_wide + (i - has_sources < n_wide_vectors % n_wide)
-        strip.column, strip.sweep = start, kernel.sweep[height][nv]
+        strip.x = strip.y = start * kernel.item_bytes
+        strip.sweep = kernel.sweep[height][nv]
         strip.shape.kw, strip.shape.column, strip.shape.inside = kw, column, inside
         strip.shape.last, strip.shape.lanes = (nv - 1) * lanes, lanes
         if i == n_strips - 1 and columns >= lanes:
@@ -73,6 +78,8 @@ cdef inline void find_strips(const fc_kernels_t *kernel, const axis_t *axis, Py_
         strip.shape.edges = find_edges(
             strip, axis, nv, lanes, column0 + start - axis.before, inside, beside)
         strip.shape.beside = beside
+        if may_be_loose and is_loose(&strip.shape, nv, lanes):
+            strip.sweep = kernel.loose_sweep[height][nv]
         inside += kw * FC_STENCIL_MAX_VECTORS
         beside += kw * FC_STENCIL_MAX_VECTORS
         start += nv * lanes
@@ -98,6 +105,22 @@ cdef inline int find_edges(const strip_t *strip, const axis_t *axis, Py_ssize_t 
                 edges |= (FC_FIRST_EDGE if v == 0 else FC_LAST_EDGE if v == nv - 1
                           else FC_ALL_EDGES)
     return edges | FC_BESIDE if has_sources and edges else edges
+
+
+cdef inline bint is_loose(const fc_sweep_t *shape, Py_ssize_t nv,
+                          Py_ssize_t lanes) noexcept nogil:
+    """Whether a loose sweep masks out all lanes beside the image that are written."""
+    cdef Py_ssize_t kx, v
+    cdef int all_lanes = (1 << lanes) - 1, inside
+    for kx in range(shape.kw):
+        for v in range(nv):
+            inside = shape.inside[kx * FC_STENCIL_MAX_VECTORS + v]
+            if v == nv - 1:
+                inside |= all_lanes & ~((1 << shape.lanes) - 1)
+            if (inside != all_lanes and not (v == 0 and kx < shape.kw // 2)
+                    and not (v == nv - 1 and kx > shape.kw // 2)):
+                return False
+    return True
 
 
 cdef inline void find_beside(const axis_t *axis, Py_ssize_t lanes, Py_ssize_t first, Py_ssize_t at,

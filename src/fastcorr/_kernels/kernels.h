@@ -126,7 +126,10 @@ typedef void (*fc_stencil_fn)(ptrdiff_t n_down, ptrdiff_t n_across, ptrdiff_t la
  * of vector v under tap column kx lies in the image; `edges` says which vectors have others. Zeros
  * stand for these or, if `edges` has FC_BESIDE (up to FC_BESIDE_VECTORS vectors), lane `lane[j]` of
  * the vector at column `from` of the row, of which the lanes of `reach` are read:
- * beside[kx * FC_STENCIL_MAX_VECTORS + v]. */
+ * beside[kx * FC_STENCIL_MAX_VECTORS + v].
+ * Some square kernels have a loose sweep, for column[kx] = kx, ldw = kw and no FC_BESIDE: it reads all
+ * lanes of its vectors, and expects none outside but those of the first vector before the middle column
+ * of taps and of the last one behind it. */
 #define FC_FIRST_EDGE 1
 #define FC_LAST_EDGE 2
 #define FC_ALL_EDGES 3
@@ -394,6 +397,7 @@ typedef struct {
     fc_stencil_fn tall_stencil[2][FC_STENCIL_MAX_HEIGHT + 1][FC_STENCIL_MAX_VECTORS + 1];
     /* [kernel height][vectors]; NULL where there is none */
     fc_sweep_fn sweep[FC_STENCIL_MAX_HEIGHT + 1][FC_STENCIL_MAX_VECTORS + 1];
+    fc_sweep_fn loose_sweep[FC_STENCIL_MAX_HEIGHT + 1][FC_STENCIL_MAX_VECTORS + 1];
     fc_depthwise_fn depthwise;
     fc_depthwise_grad_fn depthwise_grad;                   /* NULL for integers */
     fc_interleave_fn interleave;

@@ -224,6 +224,7 @@ cdef extern from "kernels.h" nogil:
         fc_stencil_fn stencil[2][8][5]
         fc_stencil_fn tall_stencil[2][8][5]
         fc_sweep_fn sweep[8][5]
+        fc_sweep_fn loose_sweep[8][5]
         fc_depthwise_fn depthwise
         fc_depthwise_grad_fn depthwise_grad
         fc_interleave_fn interleave
