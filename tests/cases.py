@@ -98,6 +98,15 @@ DEPTHWISE_LAST = [
     for c in (7, 8, 16, 17, 33) for k in (1, 3) for p in (0, 2) for s in (1, 2) for d in (1, 2)
     for ow in (3, 8, 21)
 ]  # fmt: skip
+# Margins that are left out: of up to half a kernel, and with others beside them.
+MARGINS = [
+    Case((h, w, c) if axis else (c, h, w), (c, 1, k, k),
+         {"groups": c, "padding": p, "stride": s, "channel_axis": axis})
+    for axis in (None, -1) for c, h, w in ((40, 2, 3), (16, 7, 7), (40, 9, 17), (32, 18, 40))
+    for k in (3, 4, 5, 7) for s in (1, 2) for p in (k // 2, (k - 1, k // 2), ((0, 1), (1, 0)))
+    if h + 1 >= k or p == k // 2 or p == (k - 1, k // 2)
+    if w + 1 >= k or p == k // 2 or p == (k - 1, k // 2)
+]  # fmt: skip
 # Strips: one to nine vectors, edges in the first, in the last and in both, rows that are left out.
 STRIPS = [
     Case((2, h, w), (2 * m, 1, kh, kw), {"groups": 2, "padding": p, "dilation": d})
@@ -150,7 +159,7 @@ ODD = [
 
 ALL = [
     *TILES_M, *TILES_N, *TILES_K, *ONE_CHANNEL, *FEW_CHANNELS, *DEPTHWISE, *DEPTHWISE_LAST,
-    *STRIPS, *GROUPED, *ODD,
+    *MARGINS, *STRIPS, *GROUPED, *ODD,
 ]  # fmt: skip
 
 # Big enough that work is shared between threads: for the tests of bitwise equality.

@@ -25,6 +25,7 @@ GROUPS = {
     "few_channels": cases.FEW_CHANNELS,
     "depthwise": cases.DEPTHWISE,
     "depthwise_last": cases.DEPTHWISE_LAST,
+    "margins": cases.MARGINS,
     "strips": cases.STRIPS,
     "grouped": cases.GROUPED,
     "odd": cases.ODD,

@@ -89,6 +89,7 @@ def main():
     dtypes = "float32", "float64", "int8", "int32", "float16", "complex64"
     problems = [(case, dtypes[i % 6]) for i, case in enumerate(cases.ALL[::5])]
     problems += [(case, dtype) for case in cases.STRIPS[::3] for dtype in dtypes[:2]]
+    problems += [(case, dtype) for case in cases.MARGINS[::2] for dtype in dtypes[:2]]
     problems += [(case, dtype) for case in SMALL + LONG_ROWS for dtype in dtypes[:2]]
     calls = [forward(case, dtype, seed) for seed, (case, dtype) in enumerate(problems)]
     calls_of_gradients = [

@@ -130,7 +130,7 @@ cdef void run_block(const job_t *job, const tile_t *t, char *scratch) noexcept n
             if s.kw == 0:  # no output sees these positions
                 s.kh, s.kw = 0, 1
             job.kernel.depthwise(
-                &s, scratch + job.dy.at_window
+                &s, NULL, scratch + job.dy.at_window
                 + (of_row.start * row + of_column.start * lanes) * item,
                 weights + job.first_tap[py * job.columns.n_phases + px] * lanes * item, bias,
                 outputs + (py * y_row + px * y_pixel) * item)

@@ -154,13 +154,21 @@ typedef void (*fc_sweep_fn)(const fc_sweep_t *strip, const void *x, const void *
 /* n_rows x n_columns outputs of `lanes` channels that lie side by side, each under a kernel of its
  * own; w is [kh][kw][lanes]:
  * y[r * y_row + j * y_pixel + c] = bias[c] + sum over ky, kx of w[(ky * kw + kx) * lanes + c]
- *                           * x[r * x_row + j * x_pixel + ky * tap_row + kx * tap_pixel + c] */
+ *                           * x[r * x_row + j * x_pixel + ky * tap_row + kx * tap_pixel + c]
+ * Unless `extent` is NULL, x has no rows but those r * stride_y + ky * dilation_y from `top` on and
+ * before `bottom`, and no columns but those from `left` on and before `right`: taps on others are left
+ * out, at most kw / 2 on either side of an output. It is for numbers of floating point, kw of 3, 5 and 7
+ * and an x_pixel of one or two tap_pixel. */
 typedef struct {
     ptrdiff_t n_rows, n_columns, kh, kw;
     ptrdiff_t x_row, x_pixel, tap_row, tap_pixel, y_row, y_pixel;
 } fc_depthwise_t;
-typedef void (*fc_depthwise_fn)(const fc_depthwise_t *shape, const void *x, const void *w,
-                                const void *bias, void *y);
+typedef struct {
+    ptrdiff_t top, bottom, left, right;
+    ptrdiff_t stride_y, stride_x, dilation_y, dilation_x;
+} fc_extent_t;
+typedef void (*fc_depthwise_fn)(const fc_depthwise_t *shape, const fc_extent_t *extent,
+                                const void *x, const void *w, const void *bias, void *y);
 
 /* The weight gradient of the same, where y_row and y_pixel are those of dy:
  * sums[(ky * kw + kx) * lanes + c] (+)= sum over r, j of dy[r * y_row + j * y_pixel + c]

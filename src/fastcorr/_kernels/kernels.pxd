@@ -81,8 +81,13 @@ cdef extern from "kernels.h" nogil:
         Py_ssize_t n_rows, n_columns, kh, kw
         Py_ssize_t x_row, x_pixel, tap_row, tap_pixel, y_row, y_pixel
 
+    ctypedef struct fc_extent_t:
+        Py_ssize_t top, bottom, left, right
+        Py_ssize_t stride_y, stride_x, dilation_y, dilation_x
+
     ctypedef void (*fc_depthwise_fn)(
-        const fc_depthwise_t *, const void *, const void *, const void *, void *
+        const fc_depthwise_t *, const fc_extent_t *, const void *, const void *, const void *,
+        void *
     ) noexcept nogil
     ctypedef void (*fc_depthwise_grad_fn)(
         const fc_depthwise_t *, const void *, const void *, void *, int
