@@ -10,9 +10,10 @@ import math
 
 import numpy as np
 
+from fastcorr._algorithms.depthwise import has_width, may_clip
 from fastcorr._algorithms.gemm_cuts import panel_cycles
 from fastcorr._algorithms.layout import n_phases
-from fastcorr._algorithms.stencil import is_swept
+from fastcorr._algorithms.stencil import is_swept, may_be_loose
 from fastcorr._kernels.dispatch import is_kernel_dtype
 
 # Seconds of one thread: per multiplication in float32 (twice that in double), per number of x and
@@ -20,7 +21,10 @@ from fastcorr._kernels.dispatch import is_kernel_dtype
 STENCIL = 1 / 48e9, 0.09e-9, 2e-6
 # In strips: by their share of the time of DEPTHWISE on an Intel Xeon with AVX-512, 2026-11-27.
 SWEPT = 1 / 58e9, 0.09e-9, 2e-6
+# Fitted to 5 .. 56 pixels by 64 and 256 channels on an Intel Xeon with AVX-512, 2026-11-28.
+LOOSE = 1 / 66e9, 0.03e-9, 2e-6
 DEPTHWISE = 1 / 54e9, 0.18e-9, 2e-6
+ANY_WIDTH = 1.2  # of a kernel, where each tap of each output loads x for itself
 VECTOR = 16  # outputs or channels that are computed at once, also where there are fewer
 # The matrix products count cycles: one of them for a multiply-add of vectors.
 CYCLES_PER_SECOND = 3.66e9
@@ -28,6 +32,7 @@ HESITATION = 1.1  # gemm is cut into tiles by a closer look, and reads all weigh
 GEMM_ROWS = {1: 14, 2: 14, 3: 9, 4: 6}  # most rows of a block beside so many vectors
 PLANE = 0.12e-6  # of a stencil, for each channel that it begins
 SWEPT_PLANE = 0.03e-6
+LOOSE_PLANE = 0.02e-6
 STRIDED = 3e-9  # for each output whose neighbour in the row is not its neighbour in memory
 # Of the phases of dx: for each number, whose neighbours belong to others; for each that is no zero,
 # where the others are; for a phase. Fitted to 18 layers on a Xeon with AVX-512, 2026-11-28.
@@ -38,14 +43,18 @@ TURNED_WEIGHT, TURNED_PIXEL, TURNING = 0.4e-9, 0.9e-9, 3e-6
 
 def stencil(problem, is_bound=False):
     """Seconds of the stencil algorithm."""
-    swept = is_swept(problem)
-    term, number, call = SWEPT if swept else STENCIL
+    (term, number, call), plane = STENCIL, PLANE
+    if is_swept(problem):
+        (term, number, call), plane = SWEPT, SWEPT_PLANE
+        reach = max(problem.OW, VECTOR) + problem.KW - 1 - problem.padding[1][0]
+        if may_be_loose(problem) and reach <= 2 * problem.W:
+            (term, number, call), plane = LOOSE, LOOSE_PLANE
     vectors = -(-problem.OW // VECTOR)
     term *= vectors * VECTOR / max(problem.OW, 1)
     strided = STRIDED * _outputs(problem) if problem.channels_last else 0
     return (
         _widening(problem) * (term * _terms(problem) + number * _numbers(problem) + strided)
-        + (SWEPT_PLANE if swept else PLANE) * problem.N * problem.F * (problem.C // problem.groups)
+        + plane * problem.N * problem.F * (problem.C // problem.groups)
         + call
     )
 
@@ -54,6 +63,10 @@ def depthwise(problem, is_bound=False):
     """Seconds of the depthwise algorithm."""
     term, number, call = DEPTHWISE
     full = -(-problem.C // VECTOR) * VECTOR / problem.C
+    if may_clip(problem):
+        term *= _share_of_rows(problem) * _share_of_columns(problem)
+    elif not has_width(problem):
+        term *= ANY_WIDTH
     return _widening(problem) * full * (term * _terms(problem) + number * _numbers(problem)) + call
 
 
@@ -158,10 +171,18 @@ def turned_images(problem):
 
 def _share_of_rows(problem):
     """How many of the kernel's rows meet the image, on average over rows of outputs."""
-    stride, dilation = problem.stride[0], problem.dilation[0]
-    top = np.arange(problem.OH) * stride - problem.padding[0][0]
-    first, last = (np.clip(-(-at // dilation), 0, problem.KH) for at in (-top, problem.H - top))
-    return (last - first).sum() / max(problem.OH * problem.KH, 1)
+    return _share(problem, 0, problem.H, problem.KH, problem.OH)
+
+
+def _share_of_columns(problem):
+    return _share(problem, 1, problem.W, problem.KW, problem.OW)
+
+
+def _share(problem, axis, n, taps, outputs):
+    stride, dilation = problem.stride[axis], problem.dilation[axis]
+    start = np.arange(outputs) * stride - problem.padding[axis][0]
+    first, last = (np.clip(-(-at // dilation), 0, taps) for at in (-start, n - start))
+    return (last - first).sum() / max(outputs * taps, 1)
 
 
 def generic(problem, is_bound=False):
