@@ -364,6 +364,7 @@ def test_blocks_of_the_engine(case):
 
 HARD = [
     Case((2, 48, 20, 21), (50, 48, 3, 3), {"padding": 1}),
+    Case((2, 48, 27, 28), (50, 48, 5, 5), {"padding": 2}),
     Case((1, 3, 61, 60), (8, 3, 7, 7), {"padding": 3, "stride": 2}),
     Case((2, 12, 30, 31), (24, 1, 5, 5), {"padding": 9, "groups": 12, "padding_mode": "edge"}),
     Case((4, 8, 15, 15), (8, 4, 3, 3), {"groups": 2, "padding": 20, "padding_mode": "wrap"}),
