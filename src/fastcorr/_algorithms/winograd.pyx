@@ -466,6 +466,7 @@ cdef class Winograd(Tiled):
         job.pixels = (ceil_div(REDONE_TILES * job.mh * job.mw, lanes) + 1) // 2 * 2 * lanes
         job.redone_rows = job.mh + job.kh - 1
         job.redone_pitch = REDONE_TILES * job.mw + job.kw - 1
+        # As many terms at a time as of 3 x 3.
         job.n_redone_chunks = ceil_div(job.channels * job.taps, 9 * job.chunk)
         redone_channels = ceil_div(job.channels, job.n_redone_chunks)
         redone_terms = redone_channels * job.taps
