@@ -390,9 +390,11 @@ static void test_stencil(const fc_kernels_t *kernels, fc_type_t type) {
     }
 }
 
-/* n_columns outputs in three rows; outputs `stride` and taps `dilation` pixels apart. */
+/* n_columns outputs in three rows; outputs `stride` and taps `dilation` pixels apart. With margins, half
+ * a kernel on each side is not there. */
 static void test_one_depthwise(const fc_kernels_t *kernels, fc_type_t type, ptrdiff_t kh, ptrdiff_t kw,
-                               ptrdiff_t n_columns, ptrdiff_t stride, ptrdiff_t dilation) {
+                               ptrdiff_t n_columns, ptrdiff_t stride, ptrdiff_t dilation,
+                               int has_margins) {
     enum { ROWS = 3 };
     const ptrdiff_t lanes = kernels->lanes, pixel = lanes + 1, columns = (n_columns - 1) * stride + (kw - 1) * dilation + 1;
     const ptrdiff_t row = columns * pixel, rows = (ROWS - 1) * stride + (kh - 1) * dilation + 1;
@@ -400,19 +402,25 @@ static void test_one_depthwise(const fc_kernels_t *kernels, fc_type_t type, ptrd
                               dilation * pixel, n_columns * lanes + 3, lanes};
     array_t x = new_array(type, rows * row - 1), w = new_array(type, kh * kw * lanes);
     array_t bias = new_array(type, lanes), y = new_array(type, ROWS * s.y_row - 3), expected = copy_of(y);
+    const ptrdiff_t above = has_margins * (kh / 2) * dilation, beside = has_margins * (kw / 2) * dilation;
+    const fc_extent_t extent = {above, rows - above, beside, columns - beside,
+                                stride, stride, dilation, dilation};
     for (ptrdiff_t i = 0; i < ROWS * n_columns; i++) {
         const ptrdiff_t r = i / n_columns, j = i % n_columns;
         for (ptrdiff_t c = 0; c < lanes; c++) {
             number_t sum = get(type, at(bias, c));
-            for (ptrdiff_t k = 0; k < kh * kw; k++)
-                multiply_add(&sum, w, k * lanes + c, x,
-                             r * s.x_row + j * s.x_pixel + k / kw * s.tap_row + k % kw * s.tap_pixel + c);
+            for (ptrdiff_t k = 0; k < kh * kw; k++) {
+                const ptrdiff_t down = r * stride + k / kw * dilation, across = j * stride + k % kw * dilation;
+                if (down < extent.top || down >= extent.bottom) continue;
+                if (across < extent.left || across >= extent.right) continue;
+                multiply_add(&sum, w, k * lanes + c, x, down * row + across * pixel + c);
+            }
             set(expected, r * s.y_row + j * s.y_pixel + c, sum);
         }
     }
-    kernels->depthwise(&s, x.data, w.data, bias.data, y.data);
-    report(same(y, expected), "%s depthwise %tdx%td: %td columns, stride %td, dilation %td",
-           kernels->name, kh, kw, n_columns, stride, dilation);
+    kernels->depthwise(&s, has_margins ? &extent : NULL, x.data, w.data, bias.data, y.data);
+    report(same(y, expected), "%s depthwise %tdx%td: %td columns, stride %td, dilation %td, margins=%d",
+           kernels->name, kh, kw, n_columns, stride, dilation, has_margins);
     release(x), release(w), release(bias), release(y), release(expected);
 }
 
@@ -462,17 +470,21 @@ static void test_depthwise_grad(const fc_kernels_t *kernels, fc_type_t type) {
 static void test_depthwise(const fc_kernels_t *kernels, fc_type_t type) {
     for (ptrdiff_t kw = 1; kw <= 9; kw++) {
         for (ptrdiff_t n = 1; n <= 2 * FC_DEPTHWISE_PIXELS + 1; n++) {
-            test_one_depthwise(kernels, type, 2, kw, n, 1, 1);
-            test_one_depthwise(kernels, type, 3, kw, n, 2, 1);
-            test_one_depthwise(kernels, type, kw, kw, n, 2, 2);
-            test_one_depthwise(kernels, type, 1, kw, n, 3, 2);
+            test_one_depthwise(kernels, type, 2, kw, n, 1, 1, 0);
+            test_one_depthwise(kernels, type, 3, kw, n, 2, 1, 0);
+            test_one_depthwise(kernels, type, kw, kw, n, 2, 2, 0);
+            test_one_depthwise(kernels, type, 1, kw, n, 3, 2, 0);
+            if (!is_float(type) || (kw != 3 && kw != 5 && kw != 7)) continue;
+            test_one_depthwise(kernels, type, kw, kw, n, 1, 1, 1);
+            test_one_depthwise(kernels, type, 2, kw, n, 2, 1, 1);
+            test_one_depthwise(kernels, type, 3, kw, n, 2, 2, 1);
         }
     }
     /* Sums of one register, of just more, of several; rows of more than one. */
-    test_one_depthwise(kernels, type, 42, 3, 5, 1, 1);
-    test_one_depthwise(kernels, type, 43, 3, 5, 1, 1);
-    test_one_depthwise(kernels, type, 100, 4, 9, 1, 1);
-    test_one_depthwise(kernels, type, 3, FC_K_BLOCK, 2, 1, 1);
+    test_one_depthwise(kernels, type, 42, 3, 5, 1, 1, 0);
+    test_one_depthwise(kernels, type, 43, 3, 5, 1, 1, 0);
+    test_one_depthwise(kernels, type, 100, 4, 9, 1, 1, 0);
+    test_one_depthwise(kernels, type, 3, FC_K_BLOCK, 2, 1, 1, 0);
 }
 
 static void test_interleave(const fc_kernels_t *kernels, fc_type_t type) {
@@ -957,9 +969,10 @@ static void test_winograd(const fc_kernels_t *kernel, fc_type_t type) {
     for (int form = 0; form < FC_WINOGRAD_N_FORMS; form++) {
         const ptrdiff_t m = winograd_shapes[form].mw;
         for (ptrdiff_t n = 1; n <= 2 * kernel->lanes + 1; n += n < 4 || kernel->lanes < 4 ? 1 : kernel->lanes - 2) {
-            test_one_winograd(kernel, type, form, n, 1, 1, 1);
+            const ptrdiff_t n_columns = m * n + winograd_shapes[form].rw - 1;
+            if (n_columns > 2) test_one_winograd(kernel, type, form, n, 1, 1, 1);
             test_one_winograd(kernel, type, form, n, kernel->lanes + 1, 0, 0);
-            if (n > 1) test_one_winograd(kernel, type, form, n, 2, m, 2);
+            if (n > 1 && n_columns > m + 2) test_one_winograd(kernel, type, form, n, 2, m, 2);
         }
     }
     test_winograd_row(kernel, type, FC_WINOGRAD_4x4_3x3);
