@@ -76,21 +76,11 @@ cdef void transform_panel(const job_t *job, const task_t *t, Py_ssize_t panel,
     cdef char *v = scratch + job.at_v + panel * job.v_panel
     cdef char *sums = scratch + job.at_sums
     cdef unsigned char *spoiled = <unsigned char *> (scratch + job.at_spoiled)
-    cdef unsigned char row_is_spoiled
-    cdef Py_ssize_t i
     cdef run_t run
     spoiled += panel * job.nv * lanes
     while lane < n:
         next_run(job, first, lane, n, &run)
-        row_is_spoiled = 0
-        mark_padding(&job.down, job.kh, job.mh, job.oh, run.row, 1, &row_is_spoiled)
-        if row_is_spoiled:
-            memset(spoiled + lane, 1, run.n)
-        mark_padding(&job.across, job.kw, job.mw, job.ow, run.column, run.n, spoiled + lane)
-        if job.form == FC_WINOGRAD_2x2_5x5 and is_mostly_padding(&job.down, run.row * 2, 6):
-            for i in range(run.n):
-                if is_mostly_padding(&job.across, (run.column + i) * 2, 6):
-                    spoiled[lane + i] = 1
+        mark_run(job, &run, spoiled + lane)
         memset(sums, 0, (2 * job.ah + 2) * job.pitch * item)
         transform_run(job, &run, t.group, v + lane * item, nr,
                       nr - lane if lane + run.n == n else run.n, sums, scratch)
@@ -98,6 +88,22 @@ cdef void transform_panel(const job_t *job, const task_t *t, Py_ssize_t panel,
             job.bounds + t.group, sums, job.pitch, min(job.mh, job.oh - run.row * job.mh),
             min(job.mw * run.n, job.ow - run.column * job.mw), spoiled + lane)
         lane += run.n
+
+
+cdef void mark_run(const job_t *job, const run_t *run, unsigned char *spoiled) noexcept nogil:
+    """Find the tiles of a run that the constant beside the image rules out."""
+    cdef unsigned char whole_row = 0
+    cdef bint is_edge_row
+    cdef Py_ssize_t i
+    mark_padding(&job.down, job.kh, job.mh, job.oh, run.row, 1, &whole_row)
+    if whole_row:
+        memset(spoiled, 1, run.n)
+        return
+    mark_padding(&job.across, job.kw, job.mw, job.ow, run.column, run.n, spoiled)
+    is_edge_row = (job.form == FC_WINOGRAD_2x2_5x5
+                   and is_mostly_padding(&job.down, run.row * job.mh, job.ah))
+    for i in range(run.n if is_edge_row else 0):
+        spoiled[i] |= is_mostly_padding(&job.across, (run.column + i) * job.mw, job.aw)
 
 
 cdef void transform_run(const job_t *job, const run_t *run, Py_ssize_t group, char *v,
@@ -213,8 +219,7 @@ cdef void store_panel(const job_t *job, const task_t *t, Py_ssize_t panel, Py_ss
         bias = job.bias + (t.group * job.rows + m0) * item
     for i in range(mr):
         row_bytes[i] = (t.group * job.rows + m0 + i) * job.y.c
-    job.winograd.output(
-        products, mr * nr, mr, nv, out)
+    job.winograd.output(products, mr * nr, mr, nv, out)
     while lane < n:
         next_run(job, t.tile0 + panel * job.nv * lanes, lane, n, &run)
         for i in range(min(job.mh, job.oh - run.row * job.mh)):

@@ -138,9 +138,8 @@ def seconds(problem, is_bound=False):
     tiles_down, tiles_across = map(ceil_div, (problem.OH, problem.OW), form.m)
     n_tiles = max(problem.N, 1) * tiles_down * tiles_across
     best = min(candidates(
-        form, problem.groups, problem.F // problem.groups, channels,
-        n_chunks_of(channels), n_tiles, tiles_across,
-        is_filterwise(tiles_down * tiles_across), (0, 14, 14, 9, 6), lanes, item, 1,
+        form, problem.groups, problem.F // problem.groups, channels, n_chunks_of(channels), n_tiles,
+        tiles_across, is_filterwise(tiles_down * tiles_across), (0, 14, 14, 9, 6), lanes, item, 1,
         is_bound and transformed_bytes(form, problem.F, channels, item) <= KEPT_BYTES))
     # Tiles that mark_padding finds.
     inner_down, inner_across = (
@@ -158,8 +157,8 @@ def candidates(form, groups, rows, channels, n_chunks, n_tiles, tiles_across, fi
                lanes, item, workers, is_bound):
     """Yield (cycles, cycles of a task, vectors, panels, row blocks, of a task, shared weights).
 
-    `filterwise`: with vectors along the rows of w. `is_bound`: the
-    transformed weights are there before.
+    `filterwise`: with vectors along the rows of w. `is_bound`: the transformed weights are there
+    before.
     """
     (mh, mw), points = form.m, form.n_points
     transform = CYCLES_PER_WEIGHTS * math.prod(form.r) / 9 * rows * ceil_div(channels, lanes)

@@ -87,8 +87,7 @@ cdef inline void store_filters(const job_t *job, const task_t *t, Py_ssize_t blo
         memcpy(bias, job.bias + (t.group * job.rows + m0) * item, n_filters * item)
     for panel in range(t.n_panels):
         n = panel_tiles(job, t, panel)
-        job.winograd.output_filterwise(
-            products, t.n_tiles * nf, n, nvf, bias, out)
+        job.winograd.output_filterwise(products, t.n_tiles * nf, n, nvf, bias, out)
         products += n * nf * item
         lane = 0
         while lane < n:

@@ -77,8 +77,8 @@ cdef class Guard:
         self.share = MIN_SHARE / coarseness
         self.least_weight = LEAST_WEIGHT
         self.dtype = dtype
-        self.scales = np.empty(self.groups * self.channels, dtype)
-        self.inverses = np.empty(self.groups * self.channels * self.taps, dtype)
+        self.scales = np.empty(problem.C, dtype)
+        self.inverses = np.empty(problem.C * self.taps, dtype)
         self.measures = np.empty(problem.F * sizeof(fc_winograd_row_t), np.uint8)
         self.all_bounds = np.empty(problem.groups * sizeof(fc_winograd_bounds_t), np.uint8)
         self.scale = <char *> PyArray_DATA(self.scales)
