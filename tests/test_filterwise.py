@@ -9,7 +9,9 @@ from cases import Case
 from contract import check, check_bits, check_exact
 
 import fastcorr
-from fastcorr import _plan
+from fastcorr import FilterBank, _plan
+from fastcorr._algorithms import filterwise
+from fastcorr._kernels import dispatch
 
 pytestmark = pytest.mark.kernels
 
@@ -101,6 +103,48 @@ def test_bits_do_not_depend_on_workers_or_the_batch(case):
         check_bits(fastcorr.corr2d(x, w, workers=workers, **case.options), y)
     if x.ndim == 4:
         check_bits(fastcorr.corr2d(x[1:2], w, **case.options), y[1:2])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int8", "float16"])
+def test_weights_turned_for_a_tile_or_a_call_or_a_bank(isa, dtype, monkeypatch):
+    """The same numbers in the same order, so the same bits."""
+    several_tiles = [
+        *EDGES[::5],
+        Case((2, 24, 40, 30), (40, 24, 3, 3), {"padding": 1}),
+        Case((9, 30, 40, 6), (44, 3, 3, 3), {"padding": 1, "groups": 2, "channel_axis": -1}),
+        Case((3, 100, 33, 31), (50, 100, 5, 3), {"padding": (2, 1), "stride": (1, 2)}),
+    ]
+    for seed, case in enumerate(several_tiles):
+        x, w = cases.normal_arrays(case, np.float32, seed)
+        x, w = (5 * x).astype(dtype), (5 * w).astype(dtype)
+        if w.dtype.kind == "f":  # no other group, chunk or block is to notice
+            w[-1, -1, -1, -1] = np.inf
+        for kernels in (w, np.asfortranarray(w)):
+            got = [FilterBank(kernels, **case.options)(x)]
+            for shared_bytes in (0, 1 << 30):
+                monkeypatch.setattr(filterwise, "SHARED_BYTES", shared_bytes)
+                _plan.plan_for.cache_clear()
+                got += [fastcorr.corr2d(x, kernels, workers=n, **case.options) for n in (1, 3)]
+            for y in got[1:]:
+                check_bits(y, got[0])
+
+
+@pytest.mark.every_isa
+def test_a_bank_for_several_images_and_instruction_sets():
+    """Weights turned for one image and instruction set serve all, or are turned again."""
+    rng = np.random.default_rng(0)
+    w = rng.integers(-4, 5, (40, 3, 5, 5)).astype(np.float32)
+    w[3, 1, 0, 0] = np.inf
+    bank = FilterBank(w, padding=2)
+    best = dispatch.active_isa()
+    try:
+        for isa in (best, *dispatch.available_isas(), best):
+            dispatch.set_isa(isa)
+            for shape in ((3, 9, 8), (3, 30, 41), (2, 3, 9, 8), (3, 2, 2)):
+                x = rng.integers(-4, 5, shape).astype(np.float32)
+                check_bits(bank(x), fastcorr.corr2d(x, w, padding=2))
+    finally:
+        dispatch.set_isa(best)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

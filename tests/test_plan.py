@@ -6,7 +6,9 @@ import pytest
 
 import fastcorr
 from fastcorr import _plan
+from fastcorr._algorithms import gemm
 from fastcorr._kernels.dispatch import active_isa
+from fastcorr._padding import margins_of
 
 
 def zeros(*shape, dtype="f"):
@@ -129,5 +131,6 @@ def test_a_tail_of_pixels_is_for_products_that_pay_for_packed_panels(n_kernels):
         pytest.skip("vectors of another length")
     w = zeros(n_kernels, 16, 5, 5)
     for n in (1, 64):
-        plan = fastcorr.explain(zeros(n, 16, 18, 18), w, method="direct")
-        assert ("tail 4" in repr(plan._runner.cut(2))) == (n_kernels == 64)
+        problem = fastcorr.explain(zeros(n, 16, 18, 18), w, method="direct").problem
+        cut = gemm.Gemm(problem, *margins_of(problem)).cut(2)
+        assert ("tail 4" in repr(cut)) == (n_kernels == 64)

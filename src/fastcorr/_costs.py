@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """How long the definition takes: estimates by which `_plan` compares it with other methods.
 
-Seconds of one thread, from the problem alone; weights that a runner is bound to save nothing worth
-counting here. Only the proportions between methods matter, so one machine's constants serve others
-of its kind.
+Seconds of one thread, from the problem alone; weights that a runner is bound to save time where
+they are turned, the others read them as they are. Only the proportions between methods matter, so
+one machine's constants serve others of its kind.
 """
 
 import math
@@ -11,8 +11,9 @@ import math
 import numpy as np
 
 from fastcorr._algorithms.depthwise import has_width, may_clip
-from fastcorr._algorithms.gemm_cuts import panel_cycles
-from fastcorr._algorithms.layout import n_phases
+from fastcorr._algorithms.filterwise import SHARED_BYTES, WINDOW_BYTES
+from fastcorr._algorithms.gemm_cuts import chunk_of, panel_cycles
+from fastcorr._algorithms.layout import n_phases, reach
 from fastcorr._algorithms.stencil import is_swept, may_be_loose
 from fastcorr._kernels.dispatch import is_kernel_dtype
 
@@ -28,7 +29,8 @@ ANY_WIDTH = 1.2  # of a kernel, where each tap of each output loads x for itself
 VECTOR = 16  # outputs or channels that are computed at once, also where there are fewer
 # The matrix products count cycles: one of them for a multiply-add of vectors.
 CYCLES_PER_SECOND = 3.66e9
-HESITATION = 1.1  # gemm is cut into tiles by a closer look, and reads all weights as they are
+CYCLES_PER_TURNED = 2.0  # number of w; Intel Xeon, AVX-512, 2026-11-28
+FILTERWISE = 0.92  # by the time of gemm, fitted to 79 layers on the same processor
 GEMM_ROWS = {1: 14, 2: 14, 3: 9, 4: 6}  # most rows of a block beside so many vectors
 PLANE = 0.12e-6  # of a stencil, for each channel that it begins
 SWEPT_PLANE = 0.03e-6
@@ -87,7 +89,7 @@ def gemm(problem, is_bound=False):
         _blocks(m, oh * -(-ow // lanes)) * k,  # row by row
         (_blocks(m, packed) + 2 * packed + 4 * (oh + packed / 2)) * k,
     )
-    row = (20 if planes == 1 else 30) + 8 * columns / lanes
+    row = (20 if planes == 1 else 30) + (8 if problem.stride[1] <= 2 else 40) * columns / lanes
     cycles += channels * rows * planes * row + 4 * m * packed
     images = problem.N * problem.groups * _parts(problem)
     return (images * (cycles + 1500) + 4000) / CYCLES_PER_SECOND
@@ -111,27 +113,38 @@ def filterwise(problem, is_bound=False):
     if taps == 1:  # reuses nothing of the lines of x that it fetches
         return np.inf
     oh, ow = problem.OH, max(problem.OW, 1)
-    is_padded = any(problem.padding[0]) or any(problem.padding[1])
     vectors = -(-m // lanes)
     k = channels * taps
-    met = k
-    if is_padded and problem.padding_mode == "constant":
-        met *= _share_of_rows(problem)
+    met = k * _share_of_rows(problem) if problem.padding_mode == "constant" else k
     calls = -(-ow // GEMM_ROWS[1])  # for a row of outputs and a block of channels
-    line = 1 + ow * problem.stride[1] / calls / lanes
+    line = 1 + ow * problem.stride[1] / calls / lanes  # lines of x for a term of each of KW
     row = 6 * vectors * ow
     # Blocks of two vectors, and one that has fewer.
     for width, n_blocks in ((2, vectors // 2), (0.5 if 2 * m <= lanes else 1, vectors % 2)):
         outputs = ow * width / calls  # vectors in registers
-        call = 30 + max(outputs, 5, line * 6 / problem.KW) * met + line * k / problem.KW
+        term = max(outputs, 5, line * 6 / problem.KW) + 1.5
+        call = 30 + term * met + line * k / problem.KW
         row += n_blocks * calls * (call + 10 * (k // 1280))
-    cycles = oh * row + 500
-    if is_padded:
-        height, width = problem.H + sum(problem.padding[0]), problem.W + sum(problem.padding[1])
-        cycles += channels * height * (20 + 8 * width / lanes)
-    turning = vectors * lanes * k * max(1, problem.N * oh * ow / 512)
-    cycles = problem.groups * _parts(problem) * (problem.N * cycles + turning)
-    return (HESITATION * cycles + 8000) / CYCLES_PER_SECOND
+    height, width = problem.H + sum(problem.padding[0]), problem.W + sum(problem.padding[1])
+    cycles = oh * row + channels * height * (20 + 8 * width / lanes) + 500
+    cycles *= problem.N
+    if not is_bound:
+        cycles += CYCLES_PER_TURNED * vectors * lanes * k * _times_turned(problem)
+    cycles *= FILTERWISE * problem.groups * _parts(problem)
+    return (cycles + 8000) / CYCLES_PER_SECOND
+
+
+def _times_turned(problem):
+    """How often filterwise copies w: once, or for each tile of rows where w is large."""
+    m, channels, taps, lanes = _sizes(problem)
+    item = 8 if _is_wide(problem) else 4
+    if -(-m // lanes) * lanes * problem.groups * channels * taps * item <= SHARED_BYTES:
+        return 1
+    channels = chunk_of(channels, problem.KH, problem.KW, 1)[0]
+    width = reach(problem.OW, problem.KW, problem.stride[1], problem.dilation[1])
+    rows = WINDOW_BYTES // (channels * width * item)
+    rows = (rows - (problem.KH - 1) * problem.dilation[0]) // problem.stride[0]
+    return -(-problem.OH // max(rows, 1))
 
 
 def fold(problem):

@@ -3,7 +3,8 @@
 
     for tile in (groups x images x rows x blocks of channels)    parallel_for
       for chunk of k = (ky, c, kx)              level 3 of the sum: `acc`, if there are several
-        copy the weights as [k][nr]             fc_interleave
+        copy the weights as [k][nr]             fc_interleave, once for all tiles if they are
+                                                few, in `bind` for all calls
         for image
           stage the chunk's window of x         fc_stage; an unpadded x is read where it lies
           for block of channels, for row
@@ -18,6 +19,8 @@ Rows of taps that meet nothing but zeros of the padding are left out for finite 
 kernel is as large as the image, that is a good part of them.
 """
 
+import math
+
 import numpy as np
 
 from libc.string cimport memcpy, memset
@@ -26,7 +29,7 @@ from numpy cimport PyArray_DATA, PyArray_IS_C_CONTIGUOUS, import_array, ndarray
 from fastcorr._algorithms.operands cimport (
     aligned, image_of, image_t, is_computed_in, weights_of, weights_t,
 )
-from fastcorr._algorithms.parallel cimport odd_lines, parallel_for, whole_lines
+from fastcorr._algorithms.parallel cimport CACHE_LINE, odd_lines, parallel_for, whole_lines
 from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
 from fastcorr._algorithms.window cimport axis_of, axis_t, ceil_div, interior, positions
 from fastcorr._kernels.dispatch cimport kernels
@@ -44,7 +47,9 @@ WEIGHTS_BYTES = 256 * 1024
 ACC_BYTES = 128 * 1024
 LARGEST_WINDOW_BYTES = 512 * 1024
 TILE_PIXELS = 256               # enough of them pay for turning the weights
+SHARED_BYTES = 1408 * 1024      # by thread, of weights that are turned once for all tiles
 TILE_CYCLES = 50e3
+CYCLES_PER_TILE = 500
 CYCLES_PER_THREAD = 60e3
 CYCLES_PER_SECOND = 2e9
 
@@ -84,10 +89,15 @@ ctypedef struct job_t:
     bint direct_x                       # x as computed, without padding
     bint direct_weights                 # w as computed, all terms of a channel side by side
     bint may_skip                       # rows of taps that meet padding: it is zero
+    # All weights turned, or NULL: [groups][chunk][n_blocks][k]; and whether they are finite, if
+    # rows of taps may be left out: [groups][n_chunks][n_blocks].
+    char *turned
+    char *finite
     bint dense_y                        # rows follow each other without a gap
     Py_ssize_t chunk_channels, n_chunks
     int nv, last_nv                     # vectors of a block of output channels; 0: half of one
     Py_ssize_t nr, n_blocks             # its output channels; such blocks in a group
+    Py_ssize_t block_size               # bytes that a block of turned weights takes for a term
     Py_ssize_t tile_images, tile_rows, tile_blocks
     Py_ssize_t n_image_tiles, n_row_tiles, n_block_tiles
     Py_ssize_t window_rows, window_columns, channel_size
@@ -96,49 +106,74 @@ ctypedef struct job_t:
     const Py_ssize_t *place[2]          # in the turned weights, of the terms as w has them
     const Py_ssize_t *last_place[2]     # the same in the last block
     # scratch, in bytes from its start
-    Py_ssize_t at_row_bytes, at_column_bytes, at_places, at_window, at_weights, at_skips, at_bias
+    Py_ssize_t at_row_bytes, at_column_bytes, at_places, at_window, at_weights, at_finite, at_bias
     Py_ssize_t at_acc
 
 
 ctypedef struct tile_t:
     Py_ssize_t group, image0, images, row0, rows, block0, blocks
-    Py_ssize_t c0, nc                   # channels of the chunk
+    Py_ssize_t chunk, c0, nc            # of the weights' channels
     bint is_first, is_last              # chunk
 
 
-cdef inline int vectors_of(const job_t *job, const tile_t *t, Py_ssize_t block) noexcept nogil:
-    """Of a block of the tile: the last one of a group may have fewer than the others."""
-    return job.last_nv if t.block0 + block == job.n_blocks - 1 else job.nv
+cdef inline int vectors_of(const job_t *job, Py_ssize_t block) noexcept nogil:
+    """Of a block: the last one of a group may have fewer than the others."""
+    return job.last_nv if block == job.n_blocks - 1 else job.nv
 
 
-cdef void turn_weights(const job_t *job, const tile_t *t, char *scratch) noexcept nogil:
-    """Copy the chunk of w as [block][k][nr], and see whether rows of taps may be left out."""
+cdef inline void locate_chunk(const job_t *job, Py_ssize_t chunk, tile_t *t) noexcept nogil:
+    t.chunk = chunk
+    t.c0 = chunk * job.chunk_channels
+    t.nc = min(job.chunk_channels, job.channels - t.c0)
+    t.is_first, t.is_last = chunk == 0, chunk == job.n_chunks - 1
+
+
+cdef inline char *turned_of(const job_t *job, const tile_t *t, Py_ssize_t block) noexcept nogil:
+    """Where a block's terms of the chunk lie among all weights."""
+    cdef Py_ssize_t taps = job.kh * job.kw
+    return job.turned + (
+        (t.group * job.channels + t.c0) * job.n_blocks + block * t.nc) * taps * job.block_size
+
+
+cdef inline char *finite_of(const job_t *job, const tile_t *t, Py_ssize_t block) noexcept nogil:
+    return job.finite + (t.group * job.n_chunks + t.chunk) * job.n_blocks + block
+
+
+cdef void turn_block(const job_t *job, const tile_t *t, Py_ssize_t block, char *turned,
+                     char *finite) noexcept nogil:
+    """Copy a block of w, numbered in its group, as [k][nr]: the chunk's terms."""
     cdef Py_ssize_t lanes = job.kernel.lanes, item = job.kernel.item_bytes
-    cdef Py_ssize_t nr = job.nr, kc = t.nc * job.kh * job.kw
-    cdef Py_ssize_t block, v, m, n, i
-    cdef int nv
-    cdef const Py_ssize_t *place
+    cdef Py_ssize_t kc = t.nc * job.kh * job.kw, v, m, n, i
+    cdef int nv = vectors_of(job, block)
+    cdef const Py_ssize_t *place = (
+        job.place[t.is_last] if nv == job.nv else job.last_place[t.is_last])
     cdef const char *src
     cdef char *dst
-    for block in range(t.blocks):
-        nv = vectors_of(job, t, block)
-        place = job.place[t.is_last] if nv == job.nv else job.last_place[t.is_last]
-        for v in range(max(nv, 1)):
-            m = (t.block0 + block) * nr + v * lanes
-            n = max(min(lanes, job.m - m), 0)
-            src = job.w.data + (t.group * job.m + m) * job.w.f + t.c0 * job.w.c
-            dst = scratch + job.at_weights + (block * kc * nr + v * lanes) * item
-            if job.direct_weights:
-                job.kernel.interleave(n, kc, src, job.w.f // item, dst, place)
-            else:
-                gather_weights(job, t, src, n, dst, place)
-        dst = scratch + job.at_weights + block * kc * nr * item
-        if nv == 0:  # the halves that hold something
-            for i in range(1, kc):
-                memcpy(dst + i * nr * item, dst + i * lanes * item, nr * item)
-        # Of a block alone, as it changes the order of a sum: tiles have any number of them.
-        scratch[job.at_skips + block] = job.may_skip and job.kernel.is_finite(
-            kc * (nv * lanes if nv > 0 else nr), dst)
+    for v in range(max(nv, 1)):
+        m = block * job.nr + v * lanes
+        n = max(min(lanes, job.m - m), 0)
+        src = job.w.data + (t.group * job.m + m) * job.w.f + t.c0 * job.w.c
+        dst = turned + v * lanes * item
+        if job.direct_weights:
+            job.kernel.interleave(n, kc, src, job.w.f // item, dst, place)
+        else:
+            gather_weights(job, t, src, n, dst, place)
+    if nv == 0:  # the halves that hold something
+        for i in range(1, kc):
+            memcpy(turned + i * job.nr * item, turned + i * lanes * item, job.nr * item)
+    # Of a block alone, as it changes the order of a sum: tiles have any number of them.
+    finite[0] = job.may_skip and job.kernel.is_finite(
+        kc * (nv * lanes if nv > 0 else job.nr), turned)
+
+
+cdef void turn_all(const void *job_, Py_ssize_t index, char *scratch) noexcept nogil:
+    """One block of a chunk of all weights."""
+    cdef const job_t *job = <const job_t *> job_
+    cdef Py_ssize_t block = index % job.n_blocks, part = index // job.n_blocks
+    cdef tile_t t
+    t.group = part // job.n_chunks
+    locate_chunk(job, part % job.n_chunks, &t)
+    turn_block(job, &t, block, turned_of(job, &t, block), finite_of(job, &t, block))
 
 
 cdef void gather_weights(const job_t *job, const tile_t *t, const char *src, Py_ssize_t n,
@@ -188,15 +223,19 @@ cdef void multiply(const job_t *job, const tile_t *t, Py_ssize_t image, Py_ssize
                    char *acc, char *scratch) noexcept nogil:
     """One block of channels of the tile's rows, the chunk's terms."""
     cdef Py_ssize_t item = job.kernel.item_bytes
-    cdef int nv = vectors_of(job, t, block)
+    cdef int nv = vectors_of(job, t.block0 + block)
     cdef Py_ssize_t nr = nv * job.kernel.lanes if nv > 0 else job.nr
     cdef Py_ssize_t n_blocks = ceil_div(job.ow, job.kernel.gemm_rows[max(nv, 1)])
     cdef Py_ssize_t narrow = job.ow // n_blocks, n_wide = job.ow % n_blocks
     cdef Py_ssize_t row, i, p, k0, k1, top, row_step, step, terms = t.nc * job.kw
     cdef const Py_ssize_t *offset = job.offset[t.is_last]
-    cdef const char *w = scratch + job.at_weights + block * terms * job.kh * job.nr * item
+    cdef const char *w = scratch + job.at_weights + block * terms * job.kh * job.block_size
+    cdef bint may_skip = job.may_skip and scratch[job.at_finite + block]
     cdef const char *bias = NULL
     cdef const char *x
+    if job.turned != NULL:
+        w = turned_of(job, t, t.block0 + block)
+        may_skip = job.may_skip and finite_of(job, t, t.block0 + block)[0]
     if t.is_last and job.bias != NULL:
         bias = scratch + job.at_bias + block * job.nr * item
     if job.direct_x:
@@ -208,7 +247,7 @@ cdef void multiply(const job_t *job, const tile_t *t, Py_ssize_t image, Py_ssize
         x = scratch + job.at_window
     for row in range(t.rows):
         k0, k1 = 0, job.kh
-        if scratch[job.at_skips + block]:
+        if may_skip:
             top = (t.row0 + row) * job.stride_y - job.rows.before  # in x, of the first tap
             if top < 0:
                 k0 = min(ceil_div(-top, job.dilation_y), job.kh)
@@ -226,7 +265,7 @@ cdef void store(const job_t *job, const tile_t *t, Py_ssize_t image, Py_ssize_t 
                 const char *acc, char *scratch) noexcept nogil:
     """Write finished sums to y."""
     cdef Py_ssize_t item = job.kernel.item_bytes, n
-    cdef int nv = vectors_of(job, t, block)
+    cdef int nv = vectors_of(job, t.block0 + block)
     cdef Py_ssize_t nr = nv * job.kernel.lanes if nv > 0 else job.nr
     cdef Py_ssize_t m = (t.block0 + block) * job.nr, n_channels = min(nr, job.m - m)
     cdef const Py_ssize_t *places = <const Py_ssize_t *> (scratch + job.at_places)
@@ -264,10 +303,13 @@ cdef void run_tile(const void *job_, Py_ssize_t index, char *scratch) noexcept n
     if not job.direct_x:
         find_window(job, &t, scratch)
     for chunk in range(job.n_chunks):
-        t.c0 = chunk * job.chunk_channels
-        t.nc = min(job.chunk_channels, job.channels - t.c0)
-        t.is_first, t.is_last = chunk == 0, chunk == job.n_chunks - 1
-        turn_weights(job, &t, scratch)
+        locate_chunk(job, chunk, &t)
+        if job.turned == NULL:
+            for block in range(t.blocks):
+                turn_block(
+                    job, &t, t.block0 + block,
+                    scratch + job.at_weights + block * t.nc * job.kh * job.kw * job.block_size,
+                    scratch + job.at_finite + block)
         for i in range(t.images):
             image = t.image0 + i
             if not job.direct_x:
@@ -287,6 +329,8 @@ cdef class Cut(TiledCut):
     cdef job_t job
     cdef tuple terms                # [ky, c, kx] of the terms of a chunk, and of the last one
     cdef tuple direct               # strides of x and both tables of offsets, of the last call
+    cdef bint shares                # the weights, turned before all tiles
+    cdef Py_ssize_t turned_bytes
 
     cdef tuple direct_offsets(self, const job_t *job):
         """Where the terms lie in an x that is read in place."""
@@ -300,11 +344,20 @@ cdef class Cut(TiledCut):
         return direct
 
 
+cdef class Weights:
+    """All weights turned, for one instruction set."""
+
+    cdef ndarray turned, finite
+    cdef const fc_kernels_t *kernel
+    cdef readonly Py_ssize_t nbytes
+
+
 cdef class Filterwise(Tiled):
     """The algorithm for one problem: see tiled.Tiled for the meaning of the arguments."""
 
     cdef job_t base
     cdef bint loads_as_computed, weights_as_computed, is_padded, may_skip
+    cdef readonly Weights weights   # what `bind` keeps, or None
 
     def __init__(self, problem, rows, columns):
         cdef job_t *job = &self.base
@@ -348,10 +401,15 @@ cdef class Filterwise(Tiled):
         k = job.chunk_channels * job.kh * job.kw
         job.window_columns = reach(job.ow, job.kw, job.stride_x, job.dilation_x)
 
-        self._choose_tiles(job, workers, nr, k)
-        job.n_image_tiles = ceil_div(job.n_images, job.tile_images)
-        job.n_row_tiles = ceil_div(job.oh, job.tile_rows)
-        job.n_block_tiles = ceil_div(job.n_blocks, job.tile_blocks)
+        job.block_size = max(nr, lanes) * item
+        cut.turned_bytes = (
+            job.groups * job.channels * job.kh * job.kw * job.n_blocks * job.block_size)
+        cut.shares = self.weights is not None
+        if cut.shares or cut.turned_bytes <= SHARED_BYTES * workers:
+            self._choose_shared_tiles(job, workers)
+            cut.shares |= job.n_row_tiles * job.n_image_tiles > 1
+        if not cut.shares:
+            self._choose_tiles(job, workers, k)
         job.window_rows = reach(job.tile_rows, job.kh, job.stride_y, job.dilation_y)
         # An odd number of cache lines: channels spread over the sets of the cache.
         job.channel_size = odd_lines(job.window_rows * job.window_columns * item) // item
@@ -375,14 +433,16 @@ cdef class Filterwise(Tiled):
         job.at_column_bytes, at = at, at + whole_lines(job.window_columns * sizeof(Py_ssize_t))
         job.at_places, at = at, at + whole_lines(pixels * sizeof(Py_ssize_t))
         job.at_window, at = at, at + whole_lines(job.chunk_channels * job.channel_size * item)
-        job.at_weights, at = at, at + whole_lines(job.tile_blocks * k * max(nr, lanes) * item)
-        job.at_skips, at = at, at + whole_lines(job.tile_blocks)
+        job.at_weights = job.at_finite = at
+        if not cut.shares:
+            job.at_weights, at = at, at + whole_lines(job.tile_blocks * k * job.block_size)
+            job.at_finite, at = at, at + whole_lines(job.tile_blocks)
         job.at_bias, at = at, at + whole_lines(job.tile_blocks * nr * item)
         job.at_acc, at = at, at + whole_lines(
             pixels * nr * item * (1 if job.n_chunks == 1 else job.tile_images * job.tile_blocks))
         cut.scratch_bytes = at
         cut.n_tiles = job.groups * job.n_image_tiles * job.n_row_tiles * job.n_block_tiles
-        tile_cycles = 500 + self._cycles(job) / cut.n_tiles
+        tile_cycles = CYCLES_PER_TILE + self._cycles(job) / cut.n_tiles
         cut.workers = min(workers, cut.n_tiles,
                           int(cut.n_tiles * tile_cycles / CYCLES_PER_THREAD) + 1)
         cut.tile_seconds = tile_cycles / CYCLES_PER_SECOND
@@ -398,9 +458,39 @@ cdef class Filterwise(Tiled):
         return (<double> job.n_images * job.groups * job.n_blocks * max(job.nv, 0.5)
                 * job.oh * job.ow * (job.channels * job.kh * job.kw + 3))
 
-    cdef void _choose_tiles(self, job_t *job, int workers, nr, k):
+    cdef void _choose_shared_tiles(self, job_t *job, int workers):
+        """Tiles of least time where w is turned before: each stages x for all its blocks."""
+        item, lanes = job.kernel.item_bytes, job.kernel.lanes
+        row_bytes = job.chunk_channels * job.window_columns * item
+        staged_row = 0
+        if self.is_padded or not self.loads_as_computed:
+            staged_row = job.channels * (20 + 8 * job.window_columns / lanes)
+        block_row = job.ow * max(job.nv, 0.5) * (job.channels * job.kh * job.kw + 3)
+        best = None
+        for rows in even_pieces(job.oh):
+            window_rows = reach(rows, job.kh, job.stride_y, job.dilation_y)
+            acc_bytes = rows * job.ow * job.nr * item
+            if rows > 1 and (window_rows * row_bytes > WINDOW_BYTES or acc_bytes > ACC_BYTES):
+                continue
+            for blocks in even_pieces(job.n_blocks):
+                if job.n_chunks > 1 and blocks > 1 and blocks * acc_bytes > ACC_BYTES:
+                    continue
+                cycles = CYCLES_PER_TILE + window_rows * staged_row + blocks * rows * block_row
+                # Equal tiles in waves, the last ones by their size.
+                waves = job.oh / rows * job.n_blocks / blocks * job.groups * job.n_images / workers
+                time = cycles * (math.ceil(waves) + 0.02 if workers > 1 else waves)
+                if best is None or time < best[0]:
+                    best = time, rows, blocks, cycles
+        _, rows, blocks, cycles = best
+        per_image = job.groups * ceil_div(job.oh, rows) * ceil_div(job.n_blocks, blocks)
+        images = min(int(TILE_CYCLES / cycles), job.n_images * per_image // (4 * workers),
+                     job.n_images)
+        job.tile_images = max(images, 1) if job.n_chunks == 1 else 1
+        self._set_tiles(job, rows, blocks)
+
+    cdef void _choose_tiles(self, job_t *job, int workers, k):
         """Tiles that stay in the cache, enough for the threads, of pixels that pay for w."""
-        item = job.kernel.item_bytes
+        item, nr = job.kernel.item_bytes, job.nr
         row_bytes = job.chunk_channels * job.window_columns * item
         wanted = min(4 * workers, 1 + int(self._cycles(job) / TILE_CYCLES)) if workers > 1 else 1
         for rows in even_pieces(job.oh):
@@ -426,7 +516,50 @@ cdef class Filterwise(Tiled):
             others = job.groups * ceil_div(job.n_images, images) * ceil_div(job.n_blocks, blocks)
         if others * ceil_div(job.oh, rows) < wanted:
             rows = min(rows, ceil_div(job.oh, ceil_div(wanted, others)))
-        job.tile_images, job.tile_rows, job.tile_blocks = images, rows, blocks
+        job.tile_images = images
+        self._set_tiles(job, rows, blocks)
+
+    cdef void _set_tiles(self, job_t *job, Py_ssize_t rows, Py_ssize_t blocks):
+        job.tile_rows, job.tile_blocks = rows, blocks
+        job.n_image_tiles = ceil_div(job.n_images, job.tile_images)
+        job.n_row_tiles = ceil_div(job.oh, rows)
+        job.n_block_tiles = ceil_div(job.n_blocks, blocks)
+
+    def bind(self, ndarray w, kept=()):
+        """The runner for these kernels, see _plan: they are turned."""
+        cdef Filterwise bound = Filterwise(self.problem, self.rows, self.columns)
+        cdef const fc_kernels_t *kernel = kernels(self.compute)
+        cdef job_t job
+        for weights in kept:
+            if isinstance(weights, Weights) and (<Weights> weights).kernel == kernel:
+                bound.weights = weights
+                return bound
+        job = (<Cut> self.cut(1)).job
+        job.may_skip = self.may_skip
+        w = aligned(w)
+        self._read(&job, w)
+        bound.weights = self._turn(&job, (<Cut> self.cut(1)).turned_bytes, 1)
+        return bound
+
+    cdef void _read(self, job_t *job, ndarray w):
+        """Point the job to w as it is."""
+        job.w = weights_of(w, w.ndim, 0)
+        job.direct_weights = PyArray_IS_C_CONTIGUOUS(w) and self.weights_as_computed
+
+    cdef Weights _turn(self, job_t *job, Py_ssize_t n_bytes, int workers):
+        """Turn all weights, and point the job to them."""
+        cdef Weights weights = Weights.__new__(Weights)
+        weights.kernel, weights.nbytes = job.kernel, n_bytes
+        weights.turned = np.empty(n_bytes + CACHE_LINE, np.uint8)
+        weights.finite = np.empty(job.groups * job.n_chunks * job.n_blocks, np.uint8)
+        self._take(job, weights)
+        parallel_for(turn_all, job, weights.finite.size, workers, 0, 1e-6)
+        return weights
+
+    cdef void _take(self, job_t *job, Weights weights):
+        cdef char *turned = <char *> PyArray_DATA(weights.turned)
+        job.turned = turned + (-<Py_ssize_t> turned & (CACHE_LINE - 1))
+        job.finite = <char *> PyArray_DATA(weights.finite)
 
     def run(self, ndarray x, ndarray w, bias, ndarray y, fill, int workers):
         """Compute y; see gemm.Gemm.run."""
@@ -435,12 +568,13 @@ cdef class Filterwise(Tiled):
         cdef const char *fill_bytes = fill
         cdef Py_ssize_t item = job.kernel.item_bytes
         cdef tuple direct
+        cdef Weights weights = self.weights
         problem = self.problem
         memcpy(job.fill, fill_bytes, item)
         x, w = aligned(x), aligned(w)
         job.x = image_of(x, x.ndim, problem.channels_last, 0)
         job.y = image_of(y, y.ndim, problem.channels_last, 0)
-        job.w = weights_of(w, w.ndim, 0)
+        self._read(&job, w)
         job.bias = NULL if bias is None else <const char *> PyArray_DATA(<ndarray> bias)
         job.may_skip = self.may_skip and not any(fill)
         job.direct_x = (self.loads_as_computed and not self.is_padded
@@ -450,6 +584,9 @@ cdef class Filterwise(Tiled):
             job.offset[0] = <const Py_ssize_t *> PyArray_DATA(<ndarray> direct[1])
             job.offset[1] = <const Py_ssize_t *> PyArray_DATA(<ndarray> direct[2])
         job.dense_y = job.y.h == job.ow * job.y.w
-        job.direct_weights = PyArray_IS_C_CONTIGUOUS(w) and self.weights_as_computed
+        if weights is not None and weights.kernel == job.kernel:
+            self._take(&job, weights)
+        elif cut.shares:
+            weights = self._turn(&job, cut.turned_bytes, cut.workers)
         return parallel_for(run_tile, &job, cut.n_tiles, cut.workers, cut.scratch_bytes,
                             cut.tile_seconds)
