@@ -35,7 +35,7 @@ from fastcorr._algorithms.window cimport axis_of, axis_t, ceil_div, interior, po
 from fastcorr._kernels.dispatch cimport kernels
 from fastcorr._kernels.kernels cimport fc_kernels_t, fc_window_t
 
-from fastcorr._algorithms.gemm_cuts import K_CHUNK, chunk_of, even_pieces
+from fastcorr._algorithms.gemm_cuts import K_CHUNK, MAX_TILE_CYCLES, chunk_of, even_pieces
 from fastcorr._algorithms.layout import reach
 from fastcorr._kernels.dispatch import active_isa, element_code, is_kernel_dtype
 
@@ -331,6 +331,8 @@ cdef class Cut(TiledCut):
     cdef tuple direct               # strides of x and both tables of offsets, of the last call
     cdef bint shares                # the weights, turned before all tiles
     cdef Py_ssize_t turned_bytes
+    # scratch_bytes has the thread's share of turned weights in it, task_bytes has not
+    cdef Py_ssize_t task_bytes
 
     cdef tuple direct_offsets(self, const job_t *job):
         """Where the terms lie in an x that is read in place."""
@@ -440,11 +442,13 @@ cdef class Filterwise(Tiled):
         job.at_bias, at = at, at + whole_lines(job.tile_blocks * nr * item)
         job.at_acc, at = at, at + whole_lines(
             pixels * nr * item * (1 if job.n_chunks == 1 else job.tile_images * job.tile_blocks))
-        cut.scratch_bytes = at
+        cut.task_bytes = cut.scratch_bytes = at
         cut.n_tiles = job.groups * job.n_image_tiles * job.n_row_tiles * job.n_block_tiles
         tile_cycles = CYCLES_PER_TILE + self._cycles(job) / cut.n_tiles
         cut.workers = min(workers, cut.n_tiles,
                           int(cut.n_tiles * tile_cycles / CYCLES_PER_THREAD) + 1)
+        if cut.shares and self.weights is None:
+            cut.scratch_bytes += cut.turned_bytes // cut.workers
         cut.tile_seconds = tile_cycles / CYCLES_PER_SECOND
         cut.kernel_name = f"fc_{kernel.name.decode()}_filterwise_nx{nr}_{active_isa()}"
         return cut
@@ -478,7 +482,8 @@ cdef class Filterwise(Tiled):
                 cycles = CYCLES_PER_TILE + window_rows * staged_row + blocks * rows * block_row
                 # Equal tiles in waves, the last ones by their size.
                 waves = job.oh / rows * job.n_blocks / blocks * job.groups * job.n_images / workers
-                time = cycles * (math.ceil(waves) + 0.02 if workers > 1 else waves)
+                waves = math.ceil(waves) + 0.02 if workers > 1 else waves
+                time = waves * cycles * max(1, cycles / MAX_TILE_CYCLES)
                 if best is None or time < best[0]:
                     best = time, rows, blocks, cycles
         _, rows, blocks, cycles = best
@@ -588,5 +593,5 @@ cdef class Filterwise(Tiled):
             self._take(&job, weights)
         elif cut.shares:
             weights = self._turn(&job, cut.turned_bytes, cut.workers)
-        return parallel_for(run_tile, &job, cut.n_tiles, cut.workers, cut.scratch_bytes,
+        return parallel_for(run_tile, &job, cut.n_tiles, cut.workers, cut.task_bytes,
                             cut.tile_seconds)

@@ -6,8 +6,7 @@ changes a bit of the result.
 """
 
 from fastcorr._kernels.kernels cimport (
-    FC_FILTERWISE_MAX_VECTORS, FC_WINOGRAD_1x4_1x3, FC_WINOGRAD_2x2_3x3, FC_WINOGRAD_2x2_5x5,
-    FC_WINOGRAD_4x1_3x1, FC_WINOGRAD_4x4_3x3,
+    FC_FILTERWISE_MAX_VECTORS, FC_WINOGRAD_2x2_3x3, FC_WINOGRAD_N_FORMS,
 )
 
 import math
@@ -51,6 +50,14 @@ BYTES_PER_CYCLE_FROM_OTHERS = 3.0  # from the cache of another core
 MAX_TILE_CYCLES = 50e6  # Ctrl-C waits for a tile
 
 
+cdef extern from *:
+    """
+    #define FC_SIZES(name, mh, mw, rh, rw) {mh, mw, rh, rw},
+    static const int fc_winograd_sizes[][4] = {FC_EACH_WINOGRAD_FORM(FC_SIZES)};
+    """
+    const int fc_winograd_sizes[][4]
+
+
 class Form(NamedTuple):
     """Minimal filtering F(m, r): tiles of m outputs, (rows, columns), under kernels of r taps."""
 
@@ -67,16 +74,17 @@ class Form(NamedTuple):
         return math.prod(self.a)
 
 
-# By the size of the kernel. Others as sums of parts of 3 x 3, each a channel of its own, do not pay
-# (Xeon of the 5th generation, AVX-512, 2026-11, one thread, beside the definition): 7 x 7 0.3 to
-# 1.1 times as fast, 4 x 4 0.4 to 0.6, 1 x 7 0.5 to 0.9, 6 x 6 0.8 to 1.4.
-FORMS = {form.r: form for form in (
-    Form(FC_WINOGRAD_4x4_3x3, (4, 4), (3, 3)),
-    Form(FC_WINOGRAD_2x2_5x5, (2, 2), (5, 5)),
-    Form(FC_WINOGRAD_4x1_3x1, (4, 1), (3, 1)),
-    Form(FC_WINOGRAD_1x4_1x3, (1, 4), (1, 3)),
-)}
-SMALL_FORM = Form(FC_WINOGRAD_2x2_3x3, (2, 2), (3, 3))
+def _form(int index):
+    cdef const int *sizes = fc_winograd_sizes[index]
+    return Form(index, (sizes[0], sizes[1]), (sizes[2], sizes[3]))
+
+
+# By the size of the kernel; of two forms the last, which has larger tiles. Other kernels as sums of
+# parts of 3 x 3, each a channel of its own, do not pay (Xeon of the 5th generation, AVX-512,
+# 2026-11, one thread, beside the definition): 7 x 7 0.3 to 1.1 times as fast, 4 x 4 0.4 to 0.6,
+# 1 x 7 0.5 to 0.9, 6 x 6 0.8 to 1.4.
+FORMS = {form.r: form for form in map(_form, range(FC_WINOGRAD_N_FORMS))}
+SMALL_FORM = _form(FC_WINOGRAD_2x2_3x3)
 
 
 def unsupported(problem):

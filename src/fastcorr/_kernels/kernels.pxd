@@ -126,10 +126,8 @@ cdef extern from "kernels.h" nogil:
 
     ctypedef enum fc_winograd_form_t:
         FC_WINOGRAD_2x2_3x3
-        FC_WINOGRAD_4x4_3x3
         FC_WINOGRAD_2x2_5x5
-        FC_WINOGRAD_4x1_3x1
-        FC_WINOGRAD_1x4_1x3
+        FC_WINOGRAD_N_FORMS
     ctypedef void (*fc_winograd_weights_fn)(
         const void *, Py_ssize_t, Py_ssize_t, const void *, void *, Py_ssize_t
     ) noexcept nogil
@@ -245,7 +243,7 @@ cdef extern from "kernels.h" nogil:
         fc_fold_fn fold
         fc_add_fn add
         fc_peak_fn peak
-        fc_winograd_t winograd[5]
+        fc_winograd_t winograd[FC_WINOGRAD_N_FORMS]
         fc_winograd_grad_fn winograd_grad_x, winograd_grad_dy
         fc_winograd_taps_fn winograd_taps
         fc_winograd_limits_fn winograd_limits
