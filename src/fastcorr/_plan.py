@@ -98,7 +98,7 @@ ALGORITHMS = (
         gemm.unsupported, _costs.gemm, gemm.Gemm,
     ),
     Algorithm(
-        "filterwise", "direct", "short rows of outputs: vectors along the output channels",
+        "filterwise", "direct", "short rows, strides, many taps: vectors along the output channels",
         filterwise.unsupported, _costs.filterwise, filterwise.Filterwise,
     ),
     Algorithm(
