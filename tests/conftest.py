@@ -11,6 +11,11 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+# Beside other tests, waiting threads shall hold no core; those of `child` wait as the user's do.
+CHILD_ENVIRON = os.environ.copy()
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 TESTS = Path(__file__).parent
 sys.path.insert(0, str(TESTS))  # reference, contract, cases: importlib mode adds no folder
 
@@ -26,15 +31,12 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 def pytest_configure(config):
     config.addinivalue_line("markers", "kernels: reaches the compiled code; for sanitizer builds")
     config.addinivalue_line("markers", "every_isa: runs on each instruction set of this processor")
-    config.addinivalue_line("markers", "alone: takes the time, or counts threads or memory")
+    config.addinivalue_line("markers", "alone: takes the time or counts threads")
     config.addinivalue_line("markers", "values: other numbers in arrays that other tests have, too")
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        # what a process needs is measured in one of its own
-        if "child" in getattr(item, "fixturenames", ()):
-            item.add_marker("alone")
         if "isa" in getattr(item, "fixturenames", ()):
             item.add_marker("every_isa")
 
@@ -58,7 +60,7 @@ def child():
     def run(name, *args, timeout=60, **environ):
         with subprocess.Popen(
             [sys.executable, str(TESTS / "children" / f"{name}.py"), *map(str, args)],
-            env={**os.environ, "PYTHONPATH": _python_path(), **environ},
+            env={**CHILD_ENVIRON, "PYTHONPATH": _python_path(), **environ},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -5,7 +5,10 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals"),
+    pytest.mark.alone,
+]
 
 PATHS = ["many_channels", "one_channel", "transforms", "depthwise", "int8", "longdouble"]
 

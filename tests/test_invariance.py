@@ -200,6 +200,7 @@ def test_in_processes_of_multiprocessing(child, method):
     assert set(result) == {digest.of_all(workers=2)}
 
 
+@pytest.mark.alone
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads in /proc")
 def test_concurrent_calls_do_not_multiply_threads(child):
     """Eight callers on n CPUs run 8 + n threads at the very most, not 8 n."""
