@@ -3,6 +3,7 @@
 
     python tests/kernels/run.py avx2
     python tests/kernels/run.py avx512 --flags=-fsanitize=address,undefined
+    python tests/kernels/run.py avx2 --libraries build/cp311
     python tests/kernels/run.py neon --cc aarch64-linux-gnu-gcc --flags=-static \
         --under qemu-aarch64-static
 
@@ -42,20 +43,25 @@ def main():
     parser.add_argument("isa", help="generic, avx2, avx512 or neon")
     parser.add_argument("--cc", default="cc", help="the compiler (default: %(default)s)")
     parser.add_argument("--flags", default="", help="more flags, behind the others")
+    parser.add_argument("--libraries", help="a folder where Meson has built the kernels, with --cc")
     parser.add_argument("--under", default="", help="the emulator that runs the program")
     options = parser.parse_args()
     shared = [*shlex.split(options.cc), "-std=gnu11", "-Wall", "-Wno-psabi", f"-I{KERNELS}"]
     more = shlex.split(options.flags)
-    source = KERNELS / f"isa_{options.isa}.c"
+    flags, computes = from_meson(options.isa)
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder, "test_kernels")
-        flags, computes = from_meson(options.isa)
-        objects = [Path(folder, f"{compute}.o") for compute in computes]
-        for compute, kernels in zip(computes, objects, strict=True):
-            define = f"-DFC_COMPUTES_{compute.upper()}"
-            command = [*shared, "-O3", *flags, define, *more, "-c", source, "-o", kernels]
-            subprocess.run(command, check=True)
-        files = [HERE / "test_kernels.c", *objects, "-lm", "-o", program]
+        if options.libraries:
+            built = Path(options.libraries, *KERNELS.parts[-3:])
+            kernels = [built / f"libkernels_{options.isa}_{compute}.a" for compute in computes]
+        else:
+            kernels = [Path(folder, f"{compute}.o") for compute in computes]
+            source = KERNELS / f"isa_{options.isa}.c"
+            for compute, output in zip(computes, kernels, strict=True):
+                define = f"-DFC_COMPUTES_{compute.upper()}"
+                command = [*shared, "-O3", *flags, define, *more, "-c", source, "-o", output]
+                subprocess.run(command, check=True)
+        files = [HERE / "test_kernels.c", *kernels, "-lm", "-o", program]
         subprocess.run([*shared, "-O1", f"-DFC_ISA={options.isa}", *more, *files], check=True)
         return subprocess.run([*shlex.split(options.under), program], check=False).returncode
 
