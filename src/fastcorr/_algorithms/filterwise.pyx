@@ -64,6 +64,8 @@ def unsupported(problem):
         return f"it serves kernels of up to {K_CHUNK} taps"
     if smallest_window_bytes(problem) > LARGEST_WINDOW_BYTES:
         return "the kernel is too large for a tile's window"
+    if 2 * problem.OW * (problem.C // problem.groups) * problem.KH * problem.KW > MAX_TILE_CYCLES:
+        return "Ctrl-C would wait too long for a row of outputs"
     return None
 
 
@@ -458,9 +460,12 @@ cdef class Filterwise(Tiled):
         shape = self.base.kh, channels, self.base.kw
         return np.indices(shape, np.intp).reshape(3, -1).T
 
+    cdef double _row_cycles(self, const job_t *job):
+        """Of a row of outputs of a block of channels."""
+        return max(job.nv, 0.5) * job.ow * (<double> job.channels * job.kh * job.kw + 3)
+
     cdef double _cycles(self, const job_t *job):
-        return (<double> job.n_images * job.groups * job.n_blocks * max(job.nv, 0.5)
-                * job.oh * job.ow * (job.channels * job.kh * job.kw + 3))
+        return (<double> job.n_images * job.groups * job.n_blocks * job.oh) * self._row_cycles(job)
 
     cdef void _choose_shared_tiles(self, job_t *job, int workers):
         """Tiles of least time where w is turned before: each stages x for all its blocks."""
@@ -469,7 +474,7 @@ cdef class Filterwise(Tiled):
         staged_row = 0
         if self.is_padded or not self.loads_as_computed:
             staged_row = job.channels * (20 + 8 * job.window_columns / lanes)
-        block_row = job.ow * max(job.nv, 0.5) * (job.channels * job.kh * job.kw + 3)
+        block_row = self._row_cycles(job)
         best = None
         for rows in even_pieces(job.oh):
             window_rows = reach(rows, job.kh, job.stride_y, job.dilation_y)
@@ -498,9 +503,10 @@ cdef class Filterwise(Tiled):
         item, nr = job.kernel.item_bytes, job.nr
         row_bytes = job.chunk_channels * job.window_columns * item
         wanted = min(4 * workers, 1 + int(self._cycles(job) / TILE_CYCLES)) if workers > 1 else 1
+        most_rows = MAX_TILE_CYCLES / self._row_cycles(job)  # of a block
         for rows in even_pieces(job.oh):
             fits = reach(rows, job.kh, job.stride_y, job.dilation_y) * row_bytes <= WINDOW_BYTES
-            if fits and rows * job.ow * nr * item <= ACC_BYTES:
+            if fits and rows * job.ow * nr * item <= ACC_BYTES and rows <= most_rows:
                 break
         images = min(max(TILE_PIXELS // (rows * job.ow), 1), job.n_images)
         blocks = min(max(WEIGHTS_BYTES // (k * nr * item), 1), job.n_blocks)
@@ -521,7 +527,8 @@ cdef class Filterwise(Tiled):
             others = job.groups * ceil_div(job.n_images, images) * ceil_div(job.n_blocks, blocks)
         if others * ceil_div(job.oh, rows) < wanted:
             rows = min(rows, ceil_div(job.oh, ceil_div(wanted, others)))
-        job.tile_images = images
+        blocks = min(blocks, max(int(most_rows / rows), 1))
+        job.tile_images = min(images, max(int(most_rows / (rows * blocks)), 1))
         self._set_tiles(job, rows, blocks)
 
     cdef void _set_tiles(self, job_t *job, Py_ssize_t rows, Py_ssize_t blocks):
