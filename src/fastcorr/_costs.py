@@ -89,7 +89,8 @@ def gemm(problem, is_bound=False):
         _blocks(m, oh * -(-ow // lanes)) * k,  # row by row
         (_blocks(m, packed) + 2 * packed + 4 * (oh + packed / 2)) * k,
     )
-    row = (20 if planes == 1 else 30) + (8 if problem.stride[1] <= 2 else 40) * columns / lanes
+    vector = 8 if problem.stride[1] <= 2 else 40  # larger strides are copied number by number
+    row = (20 if planes == 1 else 30) + vector * columns / lanes
     cycles += channels * rows * planes * row + 4 * m * packed
     images = problem.N * problem.groups * _parts(problem)
     return (images * (cycles + 1500) + 4000) / CYCLES_PER_SECOND

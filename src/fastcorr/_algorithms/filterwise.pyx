@@ -29,7 +29,9 @@ from numpy cimport PyArray_DATA, PyArray_IS_C_CONTIGUOUS, import_array, ndarray
 from fastcorr._algorithms.operands cimport (
     aligned, image_of, image_t, is_computed_in, weights_of, weights_t,
 )
-from fastcorr._algorithms.parallel cimport CACHE_LINE, odd_lines, parallel_for, whole_lines
+from fastcorr._algorithms.parallel cimport (
+    CACHE_LINE, align, odd_lines, parallel_for, whole_lines,
+)
 from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
 from fastcorr._algorithms.window cimport axis_of, axis_t, ceil_div, interior, positions
 from fastcorr._kernels.dispatch cimport kernels
@@ -130,25 +132,36 @@ cdef inline void locate_chunk(const job_t *job, Py_ssize_t chunk, tile_t *t) noe
     t.is_first, t.is_last = chunk == 0, chunk == job.n_chunks - 1
 
 
-cdef inline char *turned_of(const job_t *job, const tile_t *t, Py_ssize_t block) noexcept nogil:
-    """Where a block's terms of the chunk lie among all weights."""
+cdef inline Py_ssize_t turned_bytes(const job_t *job) noexcept nogil:
+    return job.groups * job.channels * job.kh * job.kw * job.n_blocks * job.block_size
+
+
+cdef inline char *turned_of(const job_t *job, const tile_t *t, Py_ssize_t block,
+                            char *scratch) noexcept nogil:
+    """Where a block's terms of the chunk lie, among all weights or those of the tile."""
     cdef Py_ssize_t taps = job.kh * job.kw
+    if job.turned == NULL:
+        return scratch + job.at_weights + (block - t.block0) * t.nc * taps * job.block_size
     return job.turned + (
         (t.group * job.channels + t.c0) * job.n_blocks + block * t.nc) * taps * job.block_size
 
 
-cdef inline char *finite_of(const job_t *job, const tile_t *t, Py_ssize_t block) noexcept nogil:
+cdef inline char *finite_of(const job_t *job, const tile_t *t, Py_ssize_t block,
+                            char *scratch) noexcept nogil:
+    if job.turned == NULL:
+        return scratch + job.at_finite + block - t.block0
     return job.finite + (t.group * job.n_chunks + t.chunk) * job.n_blocks + block
 
 
-cdef void turn_block(const job_t *job, const tile_t *t, Py_ssize_t block, char *turned,
-                     char *finite) noexcept nogil:
+cdef void turn_block(const job_t *job, const tile_t *t, Py_ssize_t block,
+                     char *scratch) noexcept nogil:
     """Copy a block of w, numbered in its group, as [k][nr]: the chunk's terms."""
     cdef Py_ssize_t lanes = job.kernel.lanes, item = job.kernel.item_bytes
     cdef Py_ssize_t kc = t.nc * job.kh * job.kw, v, m, n, i
     cdef int nv = vectors_of(job, block)
     cdef const Py_ssize_t *place = (
         job.place[t.is_last] if nv == job.nv else job.last_place[t.is_last])
+    cdef char *turned = turned_of(job, t, block, scratch)
     cdef const char *src
     cdef char *dst
     for v in range(max(nv, 1)):
@@ -164,7 +177,7 @@ cdef void turn_block(const job_t *job, const tile_t *t, Py_ssize_t block, char *
         for i in range(1, kc):
             memcpy(turned + i * job.nr * item, turned + i * lanes * item, job.nr * item)
     # Of a block alone, as it changes the order of a sum: tiles have any number of them.
-    finite[0] = job.may_skip and job.kernel.is_finite(
+    finite_of(job, t, block, scratch)[0] = job.may_skip and job.kernel.is_finite(
         kc * (nv * lanes if nv > 0 else job.nr), turned)
 
 
@@ -175,7 +188,7 @@ cdef void turn_all(const void *job_, Py_ssize_t index, char *scratch) noexcept n
     cdef tile_t t
     t.group = part // job.n_chunks
     locate_chunk(job, part % job.n_chunks, &t)
-    turn_block(job, &t, block, turned_of(job, &t, block), finite_of(job, &t, block))
+    turn_block(job, &t, block, scratch)
 
 
 cdef void gather_weights(const job_t *job, const tile_t *t, const char *src, Py_ssize_t n,
@@ -231,13 +244,10 @@ cdef void multiply(const job_t *job, const tile_t *t, Py_ssize_t image, Py_ssize
     cdef Py_ssize_t narrow = job.ow // n_blocks, n_wide = job.ow % n_blocks
     cdef Py_ssize_t row, i, p, k0, k1, top, row_step, step, terms = t.nc * job.kw
     cdef const Py_ssize_t *offset = job.offset[t.is_last]
-    cdef const char *w = scratch + job.at_weights + block * terms * job.kh * job.block_size
-    cdef bint may_skip = job.may_skip and scratch[job.at_finite + block]
+    cdef const char *w = turned_of(job, t, t.block0 + block, scratch)
+    cdef bint may_skip = job.may_skip and finite_of(job, t, t.block0 + block, scratch)[0]
     cdef const char *bias = NULL
     cdef const char *x
-    if job.turned != NULL:
-        w = turned_of(job, t, t.block0 + block)
-        may_skip = job.may_skip and finite_of(job, t, t.block0 + block)[0]
     if t.is_last and job.bias != NULL:
         bias = scratch + job.at_bias + block * job.nr * item
     if job.direct_x:
@@ -308,10 +318,7 @@ cdef void run_tile(const void *job_, Py_ssize_t index, char *scratch) noexcept n
         locate_chunk(job, chunk, &t)
         if job.turned == NULL:
             for block in range(t.blocks):
-                turn_block(
-                    job, &t, t.block0 + block,
-                    scratch + job.at_weights + block * t.nc * job.kh * job.kw * job.block_size,
-                    scratch + job.at_finite + block)
+                turn_block(job, &t, t.block0 + block, scratch)
         for i in range(t.images):
             image = t.image0 + i
             if not job.direct_x:
@@ -332,7 +339,6 @@ cdef class Cut(TiledCut):
     cdef tuple terms                # [ky, c, kx] of the terms of a chunk, and of the last one
     cdef tuple direct               # strides of x and both tables of offsets, of the last call
     cdef bint shares                # the weights, turned before all tiles
-    cdef Py_ssize_t turned_bytes
     # scratch_bytes has the thread's share of turned weights in it, task_bytes has not
     cdef Py_ssize_t task_bytes
 
@@ -406,10 +412,8 @@ cdef class Filterwise(Tiled):
         job.window_columns = reach(job.ow, job.kw, job.stride_x, job.dilation_x)
 
         job.block_size = max(nr, lanes) * item
-        cut.turned_bytes = (
-            job.groups * job.channels * job.kh * job.kw * job.n_blocks * job.block_size)
         cut.shares = self.weights is not None
-        if cut.shares or cut.turned_bytes <= SHARED_BYTES * workers:
+        if cut.shares or turned_bytes(job) <= SHARED_BYTES * workers:
             self._choose_shared_tiles(job, workers)
             cut.shares |= job.n_row_tiles * job.n_image_tiles > 1
         if not cut.shares:
@@ -450,7 +454,7 @@ cdef class Filterwise(Tiled):
         cut.workers = min(workers, cut.n_tiles,
                           int(cut.n_tiles * tile_cycles / CYCLES_PER_THREAD) + 1)
         if cut.shares and self.weights is None:
-            cut.scratch_bytes += cut.turned_bytes // cut.workers
+            cut.scratch_bytes += turned_bytes(job) // cut.workers
         cut.tile_seconds = tile_cycles / CYCLES_PER_SECOND
         cut.kernel_name = f"fc_{kernel.name.decode()}_filterwise_nx{nr}_{active_isa()}"
         return cut
@@ -540,17 +544,16 @@ cdef class Filterwise(Tiled):
     def bind(self, ndarray w, kept=()):
         """The runner for these kernels, see _plan: they are turned."""
         cdef Filterwise bound = Filterwise(self.problem, self.rows, self.columns)
-        cdef const fc_kernels_t *kernel = kernels(self.compute)
-        cdef job_t job
+        cdef Cut cut = self.cut(1)
+        cdef job_t job = cut.job
         for weights in kept:
-            if isinstance(weights, Weights) and (<Weights> weights).kernel == kernel:
+            if isinstance(weights, Weights) and (<Weights> weights).kernel == job.kernel:
                 bound.weights = weights
                 return bound
-        job = (<Cut> self.cut(1)).job
         job.may_skip = self.may_skip
         w = aligned(w)
         self._read(&job, w)
-        bound.weights = self._turn(&job, (<Cut> self.cut(1)).turned_bytes, 1)
+        bound.weights = self._turn(&job, 1)
         return bound
 
     cdef void _read(self, job_t *job, ndarray w):
@@ -558,19 +561,18 @@ cdef class Filterwise(Tiled):
         job.w = weights_of(w, w.ndim, 0)
         job.direct_weights = PyArray_IS_C_CONTIGUOUS(w) and self.weights_as_computed
 
-    cdef Weights _turn(self, job_t *job, Py_ssize_t n_bytes, int workers):
+    cdef Weights _turn(self, job_t *job, int workers):
         """Turn all weights, and point the job to them."""
         cdef Weights weights = Weights.__new__(Weights)
-        weights.kernel, weights.nbytes = job.kernel, n_bytes
-        weights.turned = np.empty(n_bytes + CACHE_LINE, np.uint8)
+        weights.kernel, weights.nbytes = job.kernel, turned_bytes(job)
+        weights.turned = np.empty(weights.nbytes + CACHE_LINE, np.uint8)
         weights.finite = np.empty(job.groups * job.n_chunks * job.n_blocks, np.uint8)
         self._take(job, weights)
         parallel_for(turn_all, job, weights.finite.size, workers, 0, 1e-6)
         return weights
 
     cdef void _take(self, job_t *job, Weights weights):
-        cdef char *turned = <char *> PyArray_DATA(weights.turned)
-        job.turned = turned + (-<Py_ssize_t> turned & (CACHE_LINE - 1))
+        job.turned = align(<char *> PyArray_DATA(weights.turned))
         job.finite = <char *> PyArray_DATA(weights.finite)
 
     def run(self, ndarray x, ndarray w, bias, ndarray y, fill, int workers):
@@ -599,6 +601,6 @@ cdef class Filterwise(Tiled):
         if weights is not None and weights.kernel == job.kernel:
             self._take(&job, weights)
         elif cut.shares:
-            weights = self._turn(&job, cut.turned_bytes, cut.workers)
+            weights = self._turn(&job, cut.workers)
         return parallel_for(run_tile, &job, cut.n_tiles, cut.workers, cut.task_bytes,
                             cut.tile_seconds)

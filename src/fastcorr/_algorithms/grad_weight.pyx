@@ -37,7 +37,9 @@ from fastcorr._algorithms.grad_weight_window cimport (
     stage_channels, stage_dy, stage_plane, tile_t,
 )
 from fastcorr._algorithms.operands cimport aligned, image_of
-from fastcorr._algorithms.parallel cimport odd_lines, parallel_for, whole_lines
+from fastcorr._algorithms.parallel cimport (
+    CACHE_LINE, align, odd_lines, parallel_for, whole_lines,
+)
 from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
 from fastcorr._algorithms.window cimport axis_of, ceil_div
 from fastcorr._kernels.dispatch cimport kernels
@@ -567,9 +569,8 @@ cdef class GradWeight(Tiled):
             job.x_type == job.compute_type and job.x_parts == job.stride_y == job.stride_x == 1
             and job.x.w == item and job.x.c % item == 0)
         if cut.shared_bytes > 0:
-            sums = np.empty(cut.shared_bytes + 64, np.uint8)
-            job.acc = <char *> PyArray_DATA(<ndarray> sums)
-            job.acc += -(<Py_ssize_t> job.acc) & 63
+            sums = np.empty(cut.shared_bytes + CACHE_LINE, np.uint8)
+            job.acc = align(<char *> PyArray_DATA(<ndarray> sums))
         for job.round in range(job.n_rounds):
             parallel_for(run_item, &job, cut.n_tiles, cut.workers, cut.scratch_bytes,
                          cut.tile_seconds)

@@ -47,7 +47,9 @@ from libc.string cimport memcpy, memset
 from numpy cimport PyArray_DATA, import_array, ndarray
 
 from fastcorr._algorithms.operands cimport aligned, image_of
-from fastcorr._algorithms.parallel cimport odd_lines, parallel_for, whole_lines
+from fastcorr._algorithms.parallel cimport (
+    CACHE_LINE, align, odd_lines, parallel_for, whole_lines,
+)
 from fastcorr._algorithms.pixels cimport (
     find_window, part_t, pixels_t, place_window, set_image, stage_rows,
 )
@@ -558,9 +560,8 @@ cdef class GradWeightWinograd(Tiled):
         job.is_sample = False
         job.x.is_dense, job.dy.is_dense = x_is_dense, dy_is_dense
         if cut.shared_bytes > 0:
-            partial = np.empty(cut.shared_bytes + 64, np.uint8)
-            job.partial = <char *> PyArray_DATA(<ndarray> partial)
-            job.partial += -(<Py_ssize_t> job.partial) & 63
+            partial = np.empty(cut.shared_bytes + CACHE_LINE, np.uint8)
+            job.partial = align(<char *> PyArray_DATA(<ndarray> partial))
         parallel_for(run_item, &job, cut.n_tiles, cut.workers, cut.scratch_bytes, cut.tile_seconds)
         if job.partial != NULL:
             parallel_for(finish_part, &job, cut.n_parts, cut.workers, cut.scratch_bytes,

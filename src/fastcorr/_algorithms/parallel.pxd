@@ -7,6 +7,11 @@ cdef enum:
 ctypedef void (*tile_fn)(const void *job, Py_ssize_t tile, char *scratch) noexcept nogil
 
 
+cdef inline char *align(char *p) noexcept nogil:
+    """The first cache line from p on."""
+    return p + (-(<Py_ssize_t> p) & (CACHE_LINE - 1))
+
+
 cdef inline Py_ssize_t whole_lines(Py_ssize_t n_bytes) noexcept:
     """Bytes rounded up to whole cache lines, for the parts of scratch memory."""
     return (n_bytes + 63) // 64 * 64

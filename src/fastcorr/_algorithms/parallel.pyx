@@ -97,10 +97,6 @@ cdef int parallel_for(tile_fn work, const void *job, Py_ssize_t n_tiles, int wor
     return 0
 
 
-cdef inline char *align(char *p) noexcept nogil:
-    return p + (-(<Py_ssize_t> p) & (CACHE_LINE - 1))
-
-
 cdef void run_slab(tile_fn work, const void *job, Py_ssize_t first, Py_ssize_t last, int n_threads,
                    char *scratch, Py_ssize_t stride) noexcept nogil:
     cdef Py_ssize_t tile

@@ -12,7 +12,9 @@ from fastcorr._kernels.kernels cimport (
 import math
 from typing import NamedTuple
 
-from fastcorr._algorithms.gemm_cuts import block_choices, ceil_div, even_pieces, panel_cycles
+from fastcorr._algorithms.gemm_cuts import (
+    MAX_TILE_CYCLES, block_choices, ceil_div, even_pieces, panel_cycles,
+)
 from fastcorr._kernels.dispatch import compute_dtype, is_kernel_dtype
 
 # With fewer, an output may have few terms of its own beside the tile's: at the corner of a padded
@@ -47,7 +49,6 @@ CYCLES_PER_THREAD = 100e3
 CYCLES_PER_SECOND = 2.7e9
 WEIGHT_BYTES_PER_CYCLE = 8.0  # from a shared cache
 BYTES_PER_CYCLE_FROM_OTHERS = 3.0  # from the cache of another core
-MAX_TILE_CYCLES = 50e6  # Ctrl-C waits for a tile
 
 
 cdef extern from *:
