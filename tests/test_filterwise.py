@@ -27,9 +27,11 @@ def alone(monkeypatch):
 
 
 EDGES = [
-    # Rows of outputs and output channels around the blocks of 5 to 14 by 4 to 32.
+    # Rows of outputs and output channels around the blocks of 5 to 28 by 4 to 32.
     *(Case((3, 6, ow + 2), (m, 3, 2, 3))
       for ow in (*range(1, 16), 27, 28, 29, 43) for m in (1, 4, 5, 17)),
+    *(Case((3, 3, s * ow + 2), (m, 3, 2, 3), {"stride": (1, s)})
+      for ow in (11, 12, 13, 14, 15, 28, 29, 57) for m in (3, 12) for s in (2, 3)),
     *(Case((2, 5, 9), (m, 2, 3, 3), {"padding": 1}) for m in range(1, 70, 3)),
     # Terms around the blocks and chunks of a sum.
     *(Case((k, 3, 7), (6, k, 1, 2)) for k in (63, 64, 65, 255, 256, 257, 639, 640, 641, 1300)),

@@ -41,8 +41,9 @@ from fastcorr._plan import plan_for
 from fastcorr._problem import check_result
 from fastcorr._workers import resolve_workers
 
-# Scratch for strips of padded positions, whatever the number of threads.
-STRIP_BYTES = 2 * 1024 * 1024
+# Scratch for strips of padded positions, whatever the number of threads: 4 MB in all, with the
+# plans and the temporary of their sum.
+STRIP_BYTES = 1920 * 1024
 # Kernels are copied in the order in which the engine takes them, this much of them at a time. gemm
 # gathers more than that by itself, while it multiplies: 512 x 512 kernels of 3 x 3 for an image of
 # 7 x 7 would wait for memory otherwise.

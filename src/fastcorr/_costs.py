@@ -117,11 +117,11 @@ def filterwise(problem, is_bound=False):
     vectors = -(-m // lanes)
     k = channels * taps
     met = k * _share_of_rows(problem) if problem.padding_mode == "constant" else k
-    calls = -(-ow // GEMM_ROWS[1])  # for a row of outputs and a block of channels
-    line = 1 + ow * problem.stride[1] / calls / lanes  # lines of x for a term of each of KW
     row = 6 * vectors * ow
     # Blocks of two vectors, and one that has fewer.
     for width, n_blocks in ((2, vectors // 2), (0.5 if 2 * m <= lanes else 1, vectors % 2)):
+        calls = -(-ow // (14 if width == 2 else 28))  # for a row of outputs
+        line = 1 + ow * problem.stride[1] / calls / lanes  # lines of x for a term of each of KW
         outputs = ow * width / calls  # vectors in registers
         term = max(outputs, 5, line * 6 / problem.KW) + 1.5
         call = 30 + term * met + line * k / problem.KW

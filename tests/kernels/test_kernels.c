@@ -271,7 +271,7 @@ static void test_dot(const fc_kernels_t *kernels, fc_type_t type) {
 static void test_filterwise(const fc_kernels_t *kernels, fc_type_t type) {
     static const ptrdiff_t terms[] = {0, 1, 2, FC_K_BLOCK - 1, FC_K_BLOCK, FC_K_BLOCK + 1, 5 * FC_K_BLOCK};
     for (int nv = 0; nv <= FC_FILTERWISE_MAX_VECTORS; nv++) {
-        for (ptrdiff_t p = 1; p <= kernels->gemm_rows[nv > 0 ? nv : 1]; p++) {
+        for (ptrdiff_t p = 1; p <= kernels->filterwise_outputs[nv]; p++) {
             if (!kernels->filterwise[nv][p]) {
                 report(nv == 0 && kernels->item_bytes * kernels->lanes < 32, "%s filterwise %dx%d",
                        kernels->name, (int)p, nv);
@@ -279,7 +279,7 @@ static void test_filterwise(const fc_kernels_t *kernels, fc_type_t type) {
             }
             for (int t = 0; t < COUNT(terms); t++) {
                 const ptrdiff_t nr = nv > 0 ? nv * kernels->lanes : kernels->lanes / 2;
-                const ptrdiff_t k = terms[t], step = 1 + random_below(4);
+                const ptrdiff_t k = terms[t], step = 1 + random_below(p > FC_FILTERWISE_MOST_APART ? 2 : 4);
                 ptrdiff_t *offset = malloc((size_t)(k + 1) * sizeof *offset);
                 for (ptrdiff_t kk = 0; kk < k; kk++) offset[kk] = kk == 0 ? 30 : random_below(31);
                 array_t x = new_array(type, (p - 1) * step + 31), w = new_array(type, k * nr);

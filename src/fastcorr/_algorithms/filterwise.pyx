@@ -35,7 +35,7 @@ from fastcorr._algorithms.parallel cimport (
 from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
 from fastcorr._algorithms.window cimport axis_of, axis_t, ceil_div, interior, positions
 from fastcorr._kernels.dispatch cimport kernels
-from fastcorr._kernels.kernels cimport fc_kernels_t, fc_window_t
+from fastcorr._kernels.kernels cimport FC_FILTERWISE_MOST_APART, fc_kernels_t, fc_window_t
 
 from fastcorr._algorithms.gemm_cuts import K_CHUNK, MAX_TILE_CYCLES, chunk_of, even_pieces
 from fastcorr._algorithms.layout import reach
@@ -240,9 +240,8 @@ cdef void multiply(const job_t *job, const tile_t *t, Py_ssize_t image, Py_ssize
     cdef Py_ssize_t item = job.kernel.item_bytes
     cdef int nv = vectors_of(job, t.block0 + block)
     cdef Py_ssize_t nr = nv * job.kernel.lanes if nv > 0 else job.nr
-    cdef Py_ssize_t n_blocks = ceil_div(job.ow, job.kernel.gemm_rows[max(nv, 1)])
-    cdef Py_ssize_t narrow = job.ow // n_blocks, n_wide = job.ow % n_blocks
     cdef Py_ssize_t row, i, p, k0, k1, top, row_step, step, terms = t.nc * job.kw
+    cdef Py_ssize_t most, n_blocks, narrow, n_wide
     cdef const Py_ssize_t *offset = job.offset[t.is_last]
     cdef const char *w = turned_of(job, t, t.block0 + block, scratch)
     cdef bint may_skip = job.may_skip and finite_of(job, t, t.block0 + block, scratch)[0]
@@ -257,6 +256,11 @@ cdef void multiply(const job_t *job, const tile_t *t, Py_ssize_t image, Py_ssize
     else:
         row_step, step = job.stride_y * job.window_columns * item, job.stride_x
         x = scratch + job.at_window
+    most = job.kernel.filterwise_outputs[nv]
+    if step > 2:
+        most = min(most, FC_FILTERWISE_MOST_APART)
+    n_blocks = ceil_div(job.ow, most)
+    narrow, n_wide = job.ow // n_blocks, job.ow % n_blocks
     for row in range(t.rows):
         k0, k1 = 0, job.kh
         if may_skip:

@@ -58,9 +58,6 @@ import_array()
 # Of products that wait for their transform, by thread.
 PRODUCT_BYTES = 256 * 1024
 
-cdef extern from *:
-    void prefetch "__builtin_prefetch" (const void *) noexcept nogil
-
 cdef enum:
     STAGED_CHANNELS = 32    # even: the input transform takes channels in pairs
     ROWS_AT_A_TIME = 4      # of w
@@ -180,9 +177,8 @@ cdef inline void multiply_point(const job_t *job, const task_t *t, int point, Py
     """One block of rows, all panels and all chunks of channels."""
     cdef Py_ssize_t item = job.kernel.item_bytes, lanes = job.kernel.lanes
     cdef Py_ssize_t m0 = block_start(job, block), mr = block_start(job, block + 1) - m0
-    cdef Py_ssize_t chunk, c0, c1, panel, nr, i, row_bytes = job.lda * item, j
+    cdef Py_ssize_t chunk, c0, c1, panel, nr
     cdef const char *u
-    cdef const char *ahead
     cdef int nv
     if job.u == NULL:
         u = scratch + job.at_u + (
@@ -192,10 +188,6 @@ cdef inline void multiply_point(const job_t *job, const task_t *t, int point, Py
     for chunk in range(job.n_chunks):
         c0 = chunk_start(job, chunk)
         c1 = chunk_start(job, chunk + 1)
-        ahead = u + c1 * item if chunk + 1 < job.n_chunks else u + mr * row_bytes
-        for i in range(mr):
-            for j in range((job.chunk * item + 63) // 64):
-                prefetch(ahead + i * row_bytes + 64 * j)
         for panel in range(t.n_panels):
             nv = <int> ceil_div(panel_tiles(job, t, panel), lanes)
             nr = nv * lanes

@@ -82,8 +82,10 @@ def _form(int index):
 
 # By the size of the kernel; of two forms the last, which has larger tiles. Other kernels as sums of
 # parts of 3 x 3, each a channel of its own, do not pay (Xeon of the 5th generation, AVX-512,
-# 2026-11, one thread, beside the definition): 7 x 7 0.3 to 1.1 times as fast, 4 x 4 0.4 to 0.6,
-# 1 x 7 0.5 to 0.9, 6 x 6 0.8 to 1.4.
+# 2026-11, one thread, beside the definition): 4 x 4 0.4 to 0.6 times as fast, 6 x 6 0.8 to 1.4.
+# Nor does F(2, 7), whose tiles at a padding leave errors of 20 u (|x| * |w|) and more on positive
+# numbers: 7 x 7 0.3 to 1.1 times as fast with these tiles by definition (0.9 to 1.6 without), 1 x 7
+# and 7 x 1 0.6 to 1.2 with sums of half as many channels (0.6 to 1.3).
 FORMS = {form.r: form for form in map(_form, range(FC_WINOGRAD_N_FORMS))}
 SMALL_FORM = _form(FC_WINOGRAD_2x2_3x3)
 

@@ -61,7 +61,7 @@ cdef inline void multiply_chunk(const job_t *job, const task_t *t, Py_ssize_t bl
             nv = ceil_div(n, lanes)
             v = (scratch + job.at_v + panel * job.v_panel
                  + (point * job.v_step + c0 * nv * lanes) * item)
-            n_pieces = ceil_div(n, job.kernel.gemm_rows[nvf])
+            n_pieces = ceil_div(n, job.kernel.filterwise_outputs[nvf])
             for i in range(n_pieces):
                 start, end = n * i // n_pieces, n * (i + 1) // n_pieces
                 job.kernel.filterwise[nvf][end - start](

@@ -2,6 +2,7 @@
  *
  * The kernels for x86-64 with AVX-512 F, BW, DQ and VL.
  * gemm: most rows of output channels beside 1, 2, 3 and 4 vectors of pixels (registers: 32).
+ * filterwise: most outputs beside one vector of output channels.
  */
 #include "kernels.h"
 
@@ -11,6 +12,7 @@
 #define FC_GEMM_ROWS_2 14
 #define FC_GEMM_ROWS_3 9
 #define FC_GEMM_ROWS_4 6
+#define FC_FILTERWISE_OUTPUTS_1 28
 #define FC_STENCIL_VECTORS 4
 
 #include "dtypes.inc"

@@ -43,6 +43,8 @@
 #define FC_GEMM_MAX_VECTORS 4
 #define FC_DOT_MAX_PIXELS 4
 #define FC_FILTERWISE_MAX_VECTORS 2
+#define FC_FILTERWISE_MAX_OUTPUTS 28
+#define FC_FILTERWISE_MOST_APART 14 /* of them at a step of more than 2 */
 #define FC_STENCIL_ROWS 4        /* output rows of a stencil block */
 #define FC_STENCIL_TALL_ROWS 6   /* and of a tall one: more sums for each load, for higher kernels */
 #define FC_STENCIL_MAX_HEIGHT 7  /* kernel heights with a stencil of their own; 0 is any height of a block's rows and more */
@@ -98,7 +100,7 @@ typedef void (*fc_dot_fn)(ptrdiff_t k, ptrdiff_t m, const void *a, ptrdiff_t lda
                           ptrdiff_t ldb, void *c, ptrdiff_t ldc, int accumulate);
 
 /* A block of p outputs that lie `step` apart in x, vectors along nr = nv * lanes output channels (or
- * half of lanes):
+ * half of lanes; `step` is 1 or 2 for more than FC_FILTERWISE_MOST_APART outputs):
  * c[i * nr + j] (+)= sum over k of x[i * step + offset[k]] * w[k * nr + j], i < p, j < nr
  * plus bias[j], unless that is NULL; nothing else of x is read. */
 typedef void (*fc_filterwise_fn)(ptrdiff_t k, const void *x, ptrdiff_t step,
@@ -395,8 +397,9 @@ typedef struct {
     int is_fused;                                          /* a * b + c rounds once */
     int gemm_rows[FC_GEMM_MAX_VECTORS + 1];                /* most rows for nv vectors, or 0 */
     int stencil_vectors;
-    /* [nv][p], as many outputs as gemm has rows; nv = 0 is half a vector, or NULL */
-    fc_filterwise_fn filterwise[FC_FILTERWISE_MAX_VECTORS + 1][FC_GEMM_MAX_ROWS + 1];
+    int filterwise_outputs[FC_FILTERWISE_MAX_VECTORS + 1]; /* most of them for nv vectors */
+    /* [nv][p]; nv = 0 is half a vector, or NULL */
+    fc_filterwise_fn filterwise[FC_FILTERWISE_MAX_VECTORS + 1][FC_FILTERWISE_MAX_OUTPUTS + 1];
     fc_is_finite_fn is_finite;
     fc_gemm_fn gemm[FC_GEMM_MAX_VECTORS + 1][FC_GEMM_MAX_ROWS + 1];
     fc_gemm_into_fn gemm_into[FC_GEMM_MAX_VECTORS + 1][FC_GEMM_MAX_ROWS + 1];

@@ -8,6 +8,7 @@ cdef extern from "kernels.h" nogil:
         FC_GEMM_MAX_ROWS
         FC_GEMM_MAX_VECTORS
         FC_FILTERWISE_MAX_VECTORS
+        FC_FILTERWISE_MOST_APART
         FC_DOT_MAX_PIXELS
         FC_STENCIL_ROWS
         FC_STENCIL_TALL_ROWS
@@ -219,8 +220,9 @@ cdef extern from "kernels.h" nogil:
         Py_ssize_t item_bytes, lanes
         bint is_fused
         int gemm_rows[5]
+        int filterwise_outputs[3]
         int stencil_vectors
-        fc_filterwise_fn filterwise[3][15]
+        fc_filterwise_fn filterwise[3][29]
         fc_is_finite_fn is_finite
         fc_gemm_fn gemm[5][15]
         fc_gemm_into_fn gemm_into[5][15]
