@@ -61,21 +61,24 @@ def _evaluate(
     if top or bottom or left or right:
         constant = {"constant_values": padding_value} if padding_mode == "constant" else {}
         x = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), padding_mode, **constant)
-    oh = (x.shape[2] - (kh - 1) * dy - 1) // sy + 1
-    ow = (x.shape[3] - (kw - 1) * dx - 1) // sx + 1
+    x, rows = _seen(x, 2, kh, sy, dy)
+    x, columns = _seen(x, 3, kw, sx, dx)
+    oh, ow = rows.shape[1], columns.shape[1]
 
-    columns = sx * np.arange(ow) + dx * np.arange(kw)[:, None]
-    y = np.zeros((n, oh, ow, groups, f // groups), work)
-    taps = np.empty((n, oh, ow, c, kw), work)
-    kernels = to_work(kernels).reshape(groups, f // groups, c // groups, kh, kw)
+    y_shape = n, oh, ow, groups, f // groups
+    terms = groups, c // groups * kw
     with np.errstate(all="ignore"):
+        x, kernels = to_work(x), to_work(kernels)
+        is_double = _in_double(part, c // groups * kh * kw, x, kernels)
+        if is_double:
+            x, kernels = (a.astype(_double(work)) for a in (x, kernels))
+        kernels = kernels.reshape(groups, f // groups, c // groups, kh, kw)
+        y, taps = np.zeros(y_shape, x.dtype), np.empty((n, oh, ow, c, kw), x.dtype)
         for ky in range(kh):
-            seen = x[:, :, ky * dy :: sy][:, :, :oh, columns]  # (n, c, oh, kw, ow)
-            taps[...] = part(seen.astype(dtype)).transpose(0, 2, 4, 1, 3)
-            row = kernels[..., ky, :].reshape(groups, f // groups, c // groups * kw)
-            sums = _sums(taps.reshape(-1, groups, c // groups * kw), row, part, dtype == work)
-            y += sums.reshape(y.shape)
-        y = np.moveaxis(y.reshape(n, oh, ow, f), -1, 1)
+            taps[...] = x[:, :, rows[ky]][..., columns].transpose(0, 2, 4, 1, 3)
+            row = kernels[..., ky, :].reshape(groups, f // groups, terms[1])
+            y += _sums(taps.reshape(-1, *terms), row, is_double, dtype == work).reshape(y_shape)
+        y = np.moveaxis(y.astype(work).reshape(n, oh, ow, f), -1, 1)
         if bias is not None:
             y = y + to_work(bias).reshape(-1, 1, 1)
     y = y[0] if rank < 4 else y
@@ -84,12 +87,19 @@ def _evaluate(
     return np.moveaxis(y, -3, -1) if channel_axis == -1 else y
 
 
-def _sums(taps, row, part, is_widest):
+def _seen(x, axis, k, stride, dilation):
+    """Return what the kernel sees along an axis, and where tap i of output j is there, [i, j]."""
+    n = (x.shape[axis] - (k - 1) * dilation - 1) // stride + 1
+    places = dilation * np.arange(k)[:, None] + stride * np.arange(n)
+    some, places = np.unique(places.ravel(), return_inverse=True)
+    seen = x[:, :, some] if axis == 2 else x[..., some]  # of a giant little; `take` copies it first
+    return seen, places.reshape(k, n)
+
+
+def _sums(taps, row, is_double, is_widest):
     """Return (pixels, groups, filters) of (pixels, groups, terms) and (groups, filters, terms)."""
-    work = taps.dtype
-    if _in_double(part, row.shape[-1], taps, row):
-        taps, row = (a.astype(_double(work)) for a in (taps, row))
-        return np.matmul(taps.swapaxes(0, 1), row.swapaxes(1, 2)).swapaxes(0, 1).astype(work)
+    if is_double:
+        return np.matmul(taps.swapaxes(0, 1), row.swapaxes(1, 2)).swapaxes(0, 1)
     if is_widest:  # nothing to spare: contiguous products, which NumPy adds in pairs
         return (taps[:, :, None] * row).sum(axis=-1)
     return np.einsum("pgt,gft->pgf", taps, row)
