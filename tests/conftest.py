@@ -29,10 +29,11 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "kernels: reaches the compiled code; for sanitizer builds")
+    config.addinivalue_line("markers", "kernels: values that compiled code decides, on any Python")
     config.addinivalue_line("markers", "every_isa: runs on each instruction set of this processor")
+    config.addinivalue_line("markers", "once: one build tells as much as several")
     config.addinivalue_line("markers", "alone: takes the time or counts threads")
-    config.addinivalue_line("markers", "values: other numbers in arrays that other tests have, too")
+    config.addinivalue_line("markers", "edges: where loops and arrays end; for sanitizers")
 
 
 def pytest_collection_modifyitems(items):

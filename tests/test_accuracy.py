@@ -26,6 +26,7 @@ SHAPES = [
     Case((318, 324), (317, 317)),
     Case((1, 20_010), (1, 20_000)),
 ]
+pytestmark = pytest.mark.kernels
 by_dtype = pytest.mark.parametrize("dtype", FLOATS, ids=lambda d: d.__name__)
 by_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
 

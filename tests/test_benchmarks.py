@@ -18,6 +18,7 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
 if not FOLDER.is_dir():
     pytest.skip("there is no benchmarks folder beside the tests", allow_module_level=True)
 
+pytestmark = pytest.mark.once
 PROGRAMS = [path.stem for path in FOLDER.glob("*.py")]
 MODULES = [f"benchmarks.{path.stem}" for path in (FOLDER / "benchmarks").glob("[!_]*.py")]
 

@@ -51,6 +51,7 @@ def test_self_check_passes_and_can_fail(monkeypatch, capsys):
     assert "WRONG" in capsys.readouterr().out
 
 
+@pytest.mark.once
 def test_command_line():
     shown = subprocess.run(
         [sys.executable, "-m", "fastcorr"], capture_output=True, text=True, timeout=120, check=True

@@ -86,6 +86,7 @@ def test_the_four_rank_pairs(x, w, y):
     assert check_exact(*whole_arrays(Case(x, w), float)).shape == y
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize(
     ("x", "w", "y"),
     [
@@ -106,6 +107,7 @@ def test_channels_last(x, w, y, options):
     assert options or got.shape == y
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("stride", STRIDES, ids=str)
 @pytest.mark.parametrize("dilation", DILATIONS, ids=str)
 @pytest.mark.parametrize("path", PATHS, ids=str)
@@ -115,6 +117,7 @@ def test_stride_with_dilation_with_padding(path, stride, dilation):
         check_exact(x, w, stride=stride, dilation=dilation, padding=padding, **path.options)
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("path", PATHS, ids=str)
 def test_a_stride_has_no_limit(path):
     """One that leaves a single output of an axis is as good as any such."""
@@ -129,6 +132,7 @@ def test_a_stride_has_no_limit(path):
                 np.testing.assert_array_equal(y, expected)
 
 
+@pytest.mark.edges
 def test_a_dilation_of_one_tap_has_no_limit():
     for path in PATHS:
         x, w = whole_arrays(path, np.float32)
@@ -138,6 +142,7 @@ def test_a_dilation_of_one_tap_has_no_limit():
         np.testing.assert_array_equal(y, expected)
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 18])
 @pytest.mark.parametrize("path", PATHS, ids=str)
@@ -231,6 +236,7 @@ def test_the_kernel_is_neither_flipped_nor_conjugated():
     assert fastcorr.corr2d(np.array([[1j]]), np.array([[1j]])) == -1
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("rank", [3, 4])
 def test_no_images_give_no_results(rank):
     x = np.empty((0, 4, 6, 7) if rank == 4 else (4, 0, 7), np.float32)
@@ -240,6 +246,7 @@ def test_no_images_give_no_results(rank):
     assert y.dtype == np.float32
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("path", PATHS, ids=str)
 def test_an_empty_image_in_constant_padding(path):
     x, w = whole_arrays(path, np.float32)

@@ -43,6 +43,7 @@ def gradient(case, x, dy, workers=1, padding_value=0):
     return dw
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
 def test_edges(isa, dtype):
     for seed, c in enumerate(CASES):
@@ -52,6 +53,7 @@ def test_edges(isa, dtype):
             np.testing.assert_array_equal(gradient(c_, x, dy), expected, str(c_))
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("mode", ["constant", "reflect", "symmetric", "edge", "wrap"])
 def test_padding(mode):
     for c in (
@@ -65,6 +67,7 @@ def test_padding(mode):
             np.testing.assert_array_equal(gradient(c_, x, dy, padding_value=3), expected, str(c_))
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "byte_swapped"])
 def test_layouts(layout):
     change = LAYOUTS[layout]

@@ -41,6 +41,7 @@ SHAPES = [
 ]
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("channel_axis", [None, -1])
 @pytest.mark.parametrize("stride", [2, 3, (1, 2), (4, 1)], ids=str)
 def test_strides(isa, stride, channel_axis):
@@ -51,12 +52,14 @@ def test_strides(isa, stride, channel_axis):
               channel_axis=channel_axis)  # fmt: skip
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("dtype", ["float64", "float16"])
 def test_dtypes(isa, dtype):
     for channel_axis, stride in ((None, 2), (-1, 1), (-1, (2, 3))):
         check((2, 20, 12, 13), (3, 5), dtype, stride=stride, padding=2, channel_axis=channel_axis)
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("mode", ["reflect", "symmetric", "edge", "wrap"])
 def test_padding_modes(mode):
     for channel_axis, stride in ((None, 2), (-1, 1), (-1, 3)):
@@ -64,6 +67,7 @@ def test_padding_modes(mode):
               channel_axis=channel_axis)  # fmt: skip
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("channel_axis", [None, -1])
 def test_many_tiles(channel_axis):
     """Of rows, of columns and of blocks of channels."""
@@ -74,12 +78,14 @@ def test_many_tiles(channel_axis):
     check((1, 8, 6, 1300), (1, 3), stride=2, dilation=(1, 600), channel_axis=channel_axis)
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "byte_swapped"])
 def test_layouts(layout):
     for channel_axis in (None, -1):
         check((2, 10, 9, 8), (3, 3), change=LAYOUTS[layout], stride=2, channel_axis=channel_axis)
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("layout", OUT_LAYOUTS)
 def test_out(layout):
     for channel_axis in (None, -1):
@@ -90,6 +96,7 @@ def test_out(layout):
         np.testing.assert_array_equal(out, corr2d_grad_input(dy, w, x.shape, **options))
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("dtype", ["int8", "uint16", "int64", "float32", "float16"])
 def test_transpose_with_a_bias(dtype):
     rng = np.random.default_rng(0)

@@ -34,6 +34,7 @@ def test_learn_kernel(capsys):
     assert losses[14] < 1e-3 < losses[0]
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_train_digits(tmp_path, capsys):
     for package in ("sklearn", "tqdm", "matplotlib"):

@@ -118,6 +118,7 @@ def test_every_option(fft_first, case, dtype):
     check_norm(x, w, bias * (1 - 2j) if np.dtype(dtype).kind == "c" else bias, **case.options)
 
 
+@pytest.mark.edges
 @main_dtypes
 @by_option
 def test_tile_edges(fft_first, small_tiles, case, dtype):
@@ -143,6 +144,7 @@ def test_shapes_of_every_kind(fft_first, case):
         check_norm(*whole_arrays(case, dtype), **case.options)
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("kinds", ["dF", "Fd", "fd", "df", "hd", "dB", "eg"])
 def test_mixed_dtypes(fft_first, kinds):
     rng = np.random.default_rng(0)
@@ -161,6 +163,7 @@ def test_integers_are_refused():
         fastcorr.corr2d(x, w, method="fft")
 
 
+@pytest.mark.edges
 def test_out_and_views(fft_first):
     rng = np.random.default_rng(0)
     x, w = rng.random((60, 70))[::-2, ::-1], rng.random((9, 22))[:, ::2]
@@ -306,6 +309,7 @@ def test_a_forced_fft_is_what_auto_gives(fft_first):
         compare(y, *definition(x, w), units=64)
 
 
+@pytest.mark.edges
 @by_option
 def test_a_bank_keeps_spectra(fft_first, case):
     for dtype in ("f", "d"):
@@ -393,6 +397,7 @@ def test_channels_alone_and_in_a_batch_of_blocks(fft_first, small_tiles):
         check_bits(alone, y[i])
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("size", [32, 64, 128])
 @pytest.mark.parametrize("options", [
     {"padding": "full"}, {"padding": "same", "padding_mode": "wrap"},

@@ -353,6 +353,7 @@ def test_arguments_are_those_of_corr2d():
 SIZES = st.integers(1, 12)
 
 
+@pytest.mark.edges
 @settings(max_examples=150)
 @given(st.data())
 def test_any_options(data):

@@ -51,18 +51,21 @@ EDGES = [
 ]  # fmt: skip
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
 def test_edges(isa, dtype):
     for seed, case in enumerate(EDGES):
         check_exact(*cases.whole_arrays(case, dtype, seed), **case.options)
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("dtype", ["int8", "uint16", "int64", "float16"])
 def test_edges_of_the_other_dtypes(isa, dtype):
     for seed, case in enumerate(EDGES[::7]):
         check_exact(*cases.whole_arrays(case, dtype, seed), **case.options)
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("mode", ["constant", "reflect", "wrap", "edge"])
 @pytest.mark.parametrize("layout", layouts.LAYOUTS)
 def test_layouts(layout, mode):

@@ -57,6 +57,7 @@ def clear_plans():
     _gradients._gradients_for.cache_clear()
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
 def test_the_definition(isa, dtype, problems):
     for x_shape, w_shape, options in CASES:
@@ -91,6 +92,7 @@ def test_where_it_is_taken(monkeypatch):
         assert bool(taken) == is_taken, (x_shape, w_shape, options)
 
 
+@pytest.mark.edges
 def test_many_weights_are_not_turned(monkeypatch, problems):
     """Also where images are taken one at a time."""
     taken = spied(monkeypatch, fold, "PointwiseTranspose")
@@ -105,6 +107,7 @@ def test_many_weights_are_not_turned(monkeypatch, problems):
         assert taken, x_shape
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_channels_last(isa, dtype, problems):
     for x_shape, w_shape, options in CASES:
@@ -135,6 +138,7 @@ def test_equal_for_any_number_of_workers(isa, problems):
     assert problems
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "byte_swapped"])
 def test_layouts(layout, problems):
     for case in CASES[:3]:
@@ -142,6 +146,7 @@ def test_layouts(layout, problems):
     assert problems
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_transpose_with_a_bias(dtype, problems):
     rng = np.random.default_rng(0)

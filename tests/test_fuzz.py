@@ -17,7 +17,7 @@ from layouts import LAYOUTS, OUT_LAYOUTS
 
 import fastcorr
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.kernels, pytest.mark.edges]
 
 small = st.integers(1, 4)
 pair = st.one_of(small, st.tuples(small, small))

@@ -126,6 +126,7 @@ def channels_last(c):
     return Case(shape, c.w, {**c.options, "channel_axis": -1})
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_edges(isa, dtype):
     for seed, c in enumerate(CASES):
@@ -134,6 +135,7 @@ def test_edges(isa, dtype):
     assert {"<channels", "<columns", "<taps"} <= WAYS_TESTED
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("dtype", ["float16", "complex64", "complex128"])
 def test_other_dtypes(isa, dtype):
     for seed, c in enumerate(CASES[::2]):
@@ -153,6 +155,7 @@ def test_mixed_dtypes(x_dtype, dy_dtype):
         np.testing.assert_array_equal(gradient(c, x, dy), evaluate(c, x, dy), str(c))
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("mode", ["constant", "reflect", "symmetric", "edge", "wrap"])
 @pytest.mark.parametrize("dtype", ["float32", "complex128"])
 def test_padding(isa, mode, dtype):
@@ -164,6 +167,7 @@ def test_padding(isa, mode, dtype):
         np.testing.assert_array_equal(gradient(c, x, dy, padding_value=value), expected, str(c))
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("dtype", ["float32", "complex64", "float16"])
 def test_channels_last(isa, dtype):
     for c in map(channels_last, [c for c in CASES if len(c.x) > 2 and len(c.w) == 4] + PADDED):
@@ -172,6 +176,7 @@ def test_channels_last(isa, dtype):
         np.testing.assert_array_equal(gradient(c, x, dy), expected, str(c))
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "byte_swapped"])
 @pytest.mark.parametrize("dtype", ["float32", "complex128"])
 def test_layouts(layout, dtype):
@@ -232,12 +237,14 @@ def test_nan_and_inf_stay_where_they_are(isa):
                     np.testing.assert_array_equal(gradient(c, x, dy), evaluate(c, x, dy), str(c))
 
 
+@pytest.mark.edges
 def test_empty_batch_and_image():
     for c in (case((0, 3, 5, 5), (2, 3, 3, 3)), case((2, 3, 0, 4), (2, 3, 3, 3), padding=2)):
         x, dy = whole_arrays(c, "float32")
         np.testing.assert_array_equal(gradient(c, x, dy), evaluate(c, x, dy))
 
 
+@pytest.mark.edges
 def test_large_kernels_in_bands():
     """More rows of taps than one window holds."""
     for c in (case((1, 20, 300, 60), (2, 20, 290, 50)), case((1, 1, 900, 500), (1, 1, 890, 100))):

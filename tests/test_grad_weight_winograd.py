@@ -95,6 +95,7 @@ SHAPES = [
 ]
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize(("x_shape", "F", "options"), SHAPES, ids=str)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_random_data(isa, x_shape, F, options, dtype):
@@ -246,7 +247,6 @@ def hostile_arrays(spoil, dtype, shape=(3, 48, 30, 30)):
     return problem, x, dy
 
 
-@pytest.mark.values
 @pytest.mark.parametrize("spoil", HOSTILE, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_hostile_data(dtype, spoil):
@@ -262,7 +262,6 @@ NEEDS_GUARD = [
 ]  # fmt: skip
 
 
-@pytest.mark.values
 @pytest.mark.parametrize("spoil", NEEDS_GUARD, ids=lambda f: f.__name__)
 def test_the_data_are_hostile_enough(spoil, monkeypatch):
     if active_isa() == "generic":
@@ -301,12 +300,14 @@ def test_nan_and_inf(isa, dtype, value):
             check(problem, x, dy)
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("value", [0.5, 1e30, np.nan, np.inf])
 def test_padding_value(value):
     problem, x, dy, _ = arrays((2, 33, 18, 19), 34, padding=((0, 3), (5, 1)))
     check(problem, x, dy, units=64, padding_value=value)
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "byte_swapped"])
 def test_layouts(layout):
     problem, x, dy, _ = arrays((2, 72, 14, 18), 80, groups=2)

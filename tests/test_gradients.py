@@ -61,6 +61,7 @@ def check_exact(dy, x, w, **options):
     return grads
 
 
+@pytest.mark.edges
 @by_path
 @pytest.mark.parametrize("stride", [1, 2, 3, (1, 4), (5, 2), 9], ids=str)
 @pytest.mark.parametrize("dilation", [1, 2, (3, 1), (2, 4)], ids=str)
@@ -72,6 +73,7 @@ def test_stride_with_dilation_with_padding(path, stride, dilation):
         check_exact(*with_dy(path, np.float32, **options), **options)
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("n", [1, 2, 4])
 @pytest.mark.parametrize("path", PATHS[1:4], ids=str)
@@ -89,6 +91,7 @@ def test_padding_modes_of_any_width(path, mode, n):
             check_exact(*with_dy(case, np.float64, **options), **options)
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("mode", MODES)
 def test_strips_of_padding_that_do_not_fit_in_scratch_at_once(mode, monkeypatch):
     """Cut into single rows and images, and the same numbers."""
@@ -109,6 +112,7 @@ def test_padding_value_takes_part_in_the_weight_gradient():
     check_exact(*with_dy(PATHS[2], np.complex64, **options), **options)
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("mode", ["constant", "symmetric", "edge"])
 @by_path
@@ -162,6 +166,7 @@ def test_complex_gradients_follow_pytorch():
     assert grads.b == 2j
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize(
     ("x", "w"),
     [((6, 7, 4), (4, 2, 3)), ((6, 7, 4), (9, 4, 2, 3)), ((3, 6, 7, 4), (9, 4, 2, 3)),
@@ -199,6 +204,7 @@ def test_finite_differences(path):
             np.testing.assert_allclose((dy * (y[0] - y[1])).sum(), grad[i], rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.edges
 @given(
     case=problems(),
     dtype=st.sampled_from("fffddgFDe"),
@@ -259,6 +265,7 @@ def test_pytorch(torch, dtype):
 # ---- memory of every kind ----------------------------------------------------------------------
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("layout", LAYOUTS)
 @by_path
 def test_layouts(path, layout):
@@ -270,6 +277,7 @@ def test_layouts(path, layout):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("layout", OUT_LAYOUTS)
 @by_path
 def test_out_of_any_layout(path, layout):
@@ -285,6 +293,7 @@ def test_out_of_any_layout(path, layout):
         np.testing.assert_array_equal(out, grads.w)
 
 
+@pytest.mark.edges
 def test_out_over_an_input():
     rng = np.random.default_rng(0)
     memory = whole_numbers((9, 9), np.float32, rng)
@@ -313,6 +322,7 @@ def test_little_memory_beyond_the_result():
 # ---- sizes -------------------------------------------------------------------------------------
 
 
+@pytest.mark.edges
 def test_no_images():
     dy, x, w = np.zeros((0, 7, 4, 6), "f"), np.zeros((0, 5, 6, 7), "f"), np.ones((7, 5, 3, 2), "f")
     for mode in MODES:
@@ -324,6 +334,7 @@ def test_no_images():
         np.testing.assert_array_equal(db, np.zeros(7))
 
 
+@pytest.mark.edges
 def test_no_pixels():
     x, w = np.zeros((5, 0, 7), "f"), np.ones((4, 5, 1, 2), "f")
     dx, dw, db = corr2d_backward(np.zeros((4, 0, 6), "f"), x, w)
@@ -344,6 +355,7 @@ def test_rows_and_columns_that_no_output_sees_are_zero():
     np.testing.assert_array_equal(np.flatnonzero(grads.x.any(axis=0)), [0, 1, 5, 6])
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize(
     "case",
     [

@@ -25,12 +25,14 @@ other_dtypes = pytest.mark.parametrize("dtype", ["complex64", "int16", "float16"
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no os.fork")
 
 
+@pytest.mark.kernels
 @main_dtypes
 @by_case
 def test_any_number_of_workers(isa, case, dtype):
     check_workers(case, dtype, (2, 3, 7, -1, None))
 
 
+@pytest.mark.kernels
 @other_dtypes
 @by_case
 def test_any_number_of_workers_in_the_other_dtypes(case, dtype):
@@ -44,6 +46,7 @@ def check_workers(case, dtype, numbers):
         check_bits(fastcorr.corr2d(x, w, workers=workers, **case.options), alone)
 
 
+@pytest.mark.kernels
 @main_dtypes
 @by_batch
 def test_an_image_alone_and_in_a_batch(isa, case, dtype):
@@ -51,6 +54,7 @@ def test_an_image_alone_and_in_a_batch(isa, case, dtype):
     check_batch(case, dtype, workers=2)
 
 
+@pytest.mark.kernels
 @other_dtypes
 @by_batch
 def test_an_image_alone_and_in_a_batch_in_the_other_dtypes(case, dtype):
@@ -67,6 +71,7 @@ def check_batch(case, dtype, workers):
     check_bits(fastcorr.corr2d(x[::-1], w, **options), y[::-1])
 
 
+@pytest.mark.kernels
 def test_long_double_on_any_number_of_workers():
     x, w = normal_arrays(PARALLEL[3], "longdouble")
     alone = fastcorr.corr2d(x, w, workers=1, **PARALLEL[3].options)
@@ -74,6 +79,7 @@ def test_long_double_on_any_number_of_workers():
         check_bits(fastcorr.corr2d(x, w, workers=workers, **PARALLEL[3].options), alone)
 
 
+@pytest.mark.kernels
 @by_case
 def test_repeated_calls(case):
     x, w = normal_arrays(case, "float32")
@@ -82,6 +88,7 @@ def test_repeated_calls(case):
         check_bits(fastcorr.corr2d(x, w, **case.options), first)
 
 
+@pytest.mark.kernels
 def test_small_images_in_and_out_of_a_batch():
     """Maps of 7x7 and less fill vectors with pixels of several images: none may notice."""
     rng = np.random.default_rng(0)
@@ -93,6 +100,7 @@ def test_small_images_in_and_out_of_a_batch():
             check_bits(fastcorr.corr2d(x[i], w, padding=1, method="direct", workers=1), y[i])
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("size", [(1, 81), (1, 113), (1, 161), (2, 81), (5, 29)])
 @pytest.mark.parametrize("channels", [500, 640, 1280])
 def test_the_last_pixels_of_a_small_image(isa, size, channels):

@@ -9,7 +9,7 @@ from layouts import LAYOUTS, OUT_LAYOUTS
 
 import fastcorr
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.kernels, pytest.mark.edges]
 
 PATHS = [
     Case((9, 40), (3, 2)),

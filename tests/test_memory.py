@@ -27,6 +27,7 @@ PROBLEMS = [
 ]  # fmt: skip
 
 
+@pytest.mark.once
 @linux
 @pytest.mark.parametrize(
     ("problem", "workers"),
@@ -36,6 +37,7 @@ def test_two_megabytes_per_thread_above_input_and_output(child, problem, workers
     check_peak(child, problem, workers, 2 * MEBIBYTE * workers)
 
 
+@pytest.mark.once
 @linux
 @pytest.mark.parametrize(
     "problem",
@@ -53,6 +55,7 @@ def check_peak(child, problem, workers, most):
     assert result["workspace"] <= most, result
 
 
+@pytest.mark.once
 @linux
 def test_repeated_calls_do_not_grow(child):
     environ = {"OMP_WAIT_POLICY": "passive"}  # else slow on busy cores
@@ -78,6 +81,7 @@ def test_a_result_that_no_memory_holds(shape, w):
         fastcorr.corr2d(x, np.ones(w, np.float32))
 
 
+@pytest.mark.edges
 @giants
 @by_dtype
 @pytest.mark.parametrize(
@@ -100,6 +104,7 @@ def test_broadcast_giants(dtype, shape, kernel, stride):
         assert np.all(y == n_channels * kernel[0] * kernel[1])
 
 
+@pytest.mark.edges
 @giants
 @by_dtype
 def test_giants_whose_columns_differ(dtype):
@@ -112,6 +117,7 @@ def test_giants_whose_columns_differ(dtype):
     assert y.shape == (8, 8)
 
 
+@pytest.mark.edges
 @giants
 @by_dtype
 def test_giant_dilation_and_padding(dtype):
@@ -126,6 +132,7 @@ def test_giant_dilation_and_padding(dtype):
     assert y.tolist() == [[0, 10, 0]]
 
 
+@pytest.mark.edges
 @giants
 @by_dtype
 def test_more_than_2_to_the_31_elements_apart(tmp_path, dtype):

@@ -28,6 +28,7 @@ CASES = [
 ]
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
 def test_the_definition(isa, dtype):
     for x_shape, w_shape, options in CASES:
@@ -59,6 +60,7 @@ def test_it_is_taken(monkeypatch):
         assert not problems
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_channels_last(isa, dtype):
     for x_shape, w_shape, options in (
@@ -88,12 +90,14 @@ def test_equal_for_any_number_of_workers(isa):
         assert alone.tobytes() == one[1].tobytes()
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "byte_swapped"])
 def test_layouts(layout):
     for case in CASES[:3]:
         check_layout(layout, case)
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_transpose_with_a_bias(dtype):
     """And an edge that no kernel reaches."""

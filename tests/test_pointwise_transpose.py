@@ -57,6 +57,7 @@ def problems(monkeypatch):
     return spied(monkeypatch, pointwise_transpose, "PointwiseTranspose")
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("dtypes", ["ff", "dd", "ee", "fd", "df", "ef"])
 def test_the_definition(isa, dtypes):
     for case in CASES:
@@ -69,6 +70,7 @@ def test_the_definition(isa, dtypes):
             np.testing.assert_array_equal(dx, definition(dy, w), str(case), strict=True)
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("dtypes", ["ff", "dd", "fd", "df", "ef"])
 def test_channels_first(isa, dtypes):
     for case in PLANES:
@@ -82,6 +84,7 @@ def test_channels_first(isa, dtypes):
             np.testing.assert_array_equal(dx, expected, str(case), strict=True)
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("dtypes", ["ff", "fd"])
 @pytest.mark.parametrize("stride", [(2, 2), (3, 1), (1, 5)])
 def test_strides(isa, dtypes, stride):
@@ -172,6 +175,7 @@ def test_equal_for_any_number_of_workers(isa):
         assert alone.tobytes() == one[-1].tobytes()
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "byte_swapped"])
 def test_layouts(layout):
     """Pixels that are not one axis are taken by images or by rows: the sums are the same."""
@@ -189,6 +193,7 @@ def test_layouts(layout):
             np.testing.assert_array_equal(out, expected)
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "byte_swapped"])
 def test_layouts_with_channels_first(layout):
     change = LAYOUTS[layout]
@@ -206,6 +211,7 @@ def test_layouts_with_channels_first(layout):
             np.testing.assert_array_equal(out, expected)
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
 def test_bias(dtype):
     x, w, _ = arrays((2, 6, 7), 40, 12, dtype)
@@ -215,6 +221,7 @@ def test_bias(dtype):
     np.testing.assert_array_equal(y, definition(x, w) + bias, strict=True)
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_bias_with_channels_first(dtype):
     x, w, _ = arrays((3, 5, 6), 300, 200, dtype)

@@ -443,6 +443,7 @@ def test_convolution_is_correlation_with_the_flipped_conjugate():
             check_bits(y, fastcorr.correlate2d(x, w[::-1, ::-1].conj(), mode, "wrap"))
 
 
+@pytest.mark.edges
 @given(
     name=st.sampled_from(["correlate2d", "convolve2d"]),
     size=st.tuples(st.integers(1, 20), st.integers(1, 50)),

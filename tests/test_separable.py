@@ -62,6 +62,7 @@ def bell(kh, kw, dtype):
     return np.exp(-(x * x + y * y)).astype(dtype)
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
 @pytest.mark.parametrize("group", [EDGES, OPTIONS, CHANNELS], ids=["edges", "options", "channels"])
 def test_every_edge_of_the_tiles(isa, group, dtype):
@@ -69,6 +70,7 @@ def test_every_edge_of_the_tiles(isa, group, dtype):
         check_exact(*whole(case, dtype, seed=seed), method="separable", **case.options)
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "int64", "float16", "complex64", "complex128"])
 def test_other_dtypes(isa, dtype):
     for seed, case in enumerate([*EDGES, *OPTIONS, *CHANNELS][::4]):
@@ -84,6 +86,7 @@ def test_mixed_dtypes():
     check_exact(x.astype("float32"), w.astype("int8"), np.float32(0.5), method="separable")
 
 
+@pytest.mark.edges
 def test_layouts():
     rng = np.random.default_rng(0)
     x, w = whole_numbers((40, 60), "float32", rng), np.outer([1, 2, 1, 0], [1, 0, -1]).astype("f4")

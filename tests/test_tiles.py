@@ -39,6 +39,7 @@ def problems(group, dtype):
     return [(c, x, w, reference.correlate(x, w, **c.options).astype(dtype)) for c, x, w in arrays]
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
 def test_tile_edges(isa, group, dtype):
@@ -48,6 +49,7 @@ def test_tile_edges(isa, group, dtype):
         )
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("dtype", ["int8", "uint16", "int64", "float16", "complex64", "longdouble"])
 def test_tile_edges_of_the_other_dtypes(isa, dtype):
     for seed, case in enumerate(cases.ALL[seed_of(dtype) :: 7]):
@@ -55,6 +57,7 @@ def test_tile_edges_of_the_other_dtypes(isa, dtype):
         check_exact(x, w, **case.options)
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize(
     ("n", "channels", "size", "groups"), [(1, 660, 14, 1), (16, 64, 5, 1), (3, 660, 9, 2)]
 )
@@ -101,6 +104,7 @@ def test_rows_of_w_a_multiple_of_4096_bytes_apart(n_kernels, dtype):
     np.testing.assert_array_equal(fastcorr.corr2d(x, w), expected.astype(dtype))
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("dilation", [1, 2, 3])
 @pytest.mark.parametrize("width", [150, 280, 420, 600])
 def test_pieces_of_a_kernel_of_unequal_height(isa, width, dilation):
@@ -114,6 +118,7 @@ def test_pieces_of_a_kernel_of_unequal_height(isa, width, dilation):
         check_exact(x, w, method="direct", workers=1, **options)
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("taps", [3, 5])
 def test_rows_beside_the_image_meet_weights_and_padding(isa, taps):
     """Strips leave rows of the padding out, unless these would not be zeros in the sum."""

@@ -50,6 +50,7 @@ def operands(dtype, groups=1, kernel=(3, 2), seed=0):
     )
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("groups", [1, 2])
 def test_one_pixel_has_no_limit_of_stride(groups):
     x, w, bias = operands(np.float32, groups)
@@ -60,6 +61,7 @@ def test_one_pixel_has_no_limit_of_stride(groups):
         np.testing.assert_array_equal(y, expected)
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("stride", [1, 2, 3, (2, 5), (4, 1)], ids=str)
 @pytest.mark.parametrize("dilation", [1, 2, (3, 1)], ids=str)
 @pytest.mark.parametrize("groups", [1, 2, 4])
@@ -140,6 +142,7 @@ def test_pytorch():
         np.testing.assert_array_equal(corr2d_transpose(x, w, bias, **options), expected.numpy())
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_layouts(layout):
     x, w, bias = operands(np.float32)
@@ -172,6 +175,7 @@ def test_bitwise_the_same_for_any_workers():
     check_bits(corr2d_transpose(x[1:2], w, stride=2, padding=1), alone[1:2])
 
 
+@pytest.mark.edges
 def test_no_images():
     y = corr2d_transpose(np.zeros((0, 4, 5, 6)), np.zeros((4, 3, 2, 2)), stride=2)
     assert y.shape == (0, 3, 10, 12)
