@@ -4,6 +4,7 @@
 The problems are big enough to be shared between threads; nothing is compared with a tolerance.
 """
 
+import functools
 import os
 import sys
 import threading
@@ -170,10 +171,20 @@ ENVIRONMENTS = [
 ]
 
 
+def digest_here(workers):
+    return digest_on(dispatch.active_isa(), workers)
+
+
+@functools.cache
+def digest_on(isa_name, workers):
+    """Compute once what several processes are compared with."""
+    return digest.of_all(workers)
+
+
 @pytest.mark.parametrize("environ", ENVIRONMENTS, ids=str)
 def test_any_environment(child, environ):
     environ = {"FASTCORR_ISA": dispatch.active_isa(), **environ}
-    assert child("digest", **environ) == digest.of_all(workers=None)
+    assert child("digest", **environ) == digest_here(None)
 
 
 @pytest.mark.parametrize("isa_name", dispatch.available_isas())
@@ -181,7 +192,7 @@ def test_the_environment_lowers_the_instruction_set(child, isa_name):
     active = dispatch.active_isa()
     try:
         dispatch.set_isa(isa_name)
-        expected = digest.of_all(workers=1)
+        expected = digest_here(1)
     finally:
         dispatch.set_isa(active)
     assert child("digest", FASTCORR_ISA=isa_name) == expected
@@ -190,14 +201,14 @@ def test_the_environment_lowers_the_instruction_set(child, isa_name):
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no CPU affinity")
 def test_one_cpu_only(child):
     result = child("digest", "one_cpu", FASTCORR_ISA=dispatch.active_isa())
-    assert result == digest.of_all(workers=1)
+    assert result == digest_here(1)
 
 
 @needs_fork
 @pytest.mark.parametrize("how", ["os_fork", "nested_fork", "fork_while_a_thread_computes"])
 def test_after_fork(child, how):
     result = child("forks", how, FASTCORR_ISA=dispatch.active_isa())
-    assert set(result) == {digest.of_all(workers=2)}
+    assert set(result) == {digest_here(2)}
 
 
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
@@ -205,7 +216,7 @@ def test_in_processes_of_multiprocessing(child, method):
     if sys.platform == "win32" and method != "spawn":
         pytest.skip("only spawn on Windows")
     result = child("forks", method, FASTCORR_ISA=dispatch.active_isa())
-    assert set(result) == {digest.of_all(workers=2)}
+    assert set(result) == {digest_here(2)}
 
 
 @pytest.mark.alone
