@@ -60,6 +60,7 @@ def edge_problems(dtype):
     return problems
 
 
+@pytest.mark.edges
 @by_dtype
 def test_edges_of_tiles_and_blocks(isa, dtype):
     for case, x, w, expected in edge_problems(dtype):
@@ -319,6 +320,7 @@ def test_padding_value(value):
     check(x, w, padding=((0, 3), (5, 1)), padding_value=value, method="winograd", units=64)
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("mode", ["constant", "reflect", "symmetric", "edge", "wrap"])
 def test_padding_modes(mode):
     x, w = normal_arrays(Case((2, 34, 6, 9), (5, 34, 3, 3)), "float32")
@@ -329,6 +331,7 @@ def test_padding_modes(mode):
         check(x, w, padding=((3, 7), (11, 0)), padding_mode=mode, method="winograd")
 
 
+@pytest.mark.edges
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_layouts(layout):
     x, w = normal_arrays(Case((2, 64, 9, 18), (6, 32, 3, 3)), "float32")
