@@ -140,6 +140,8 @@ cdef void add_piece(const job_t *job, Py_ssize_t n_rows, Py_ssize_t n_columns, c
         stencil = &job.kernel.stencil[0][nky][0]
     while done < n_vectors:
         nv = min(n_vectors - done, <Py_ssize_t> job.kernel.stencil_vectors)
+        while stencil[nv] == NULL:
+            nv -= 1
         stencil[nv](ceil_div(n_rows, FC_STENCIL_ROWS), 1, (nv - 1) * job.kernel.lanes,
                     window + done * vector, PITCH, nky, nkx, job.column, weights, nkx, NULL,
                     sums + done * vector, COLUMNS, accumulate)

@@ -38,8 +38,8 @@ from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
 from fastcorr._algorithms.window cimport axis_of, ceil_div, interior, positions
 from fastcorr._kernels.dispatch cimport kernels
 from fastcorr._kernels.kernels cimport (
-    FC_K_BLOCK, FC_STENCIL_MAX_HEIGHT, FC_STENCIL_MAX_VECTORS, FC_STENCIL_ROWS,
-    FC_STENCIL_TALL_ROWS, fc_beside_t, fc_kernels_t, fc_stencil_fn,
+    FC_K_BLOCK, FC_STENCIL_3X3_VECTORS, FC_STENCIL_MAX_HEIGHT, FC_STENCIL_MAX_VECTORS,
+    FC_STENCIL_ROWS, FC_STENCIL_TALL_ROWS, fc_beside_t, fc_kernels_t, fc_stencil_fn,
 )
 
 from fastcorr._algorithms.layout import axis_layout
@@ -175,7 +175,9 @@ cdef void correlate_blocks(const job_t *job, const tile_t *t, const piece_t *pie
 cdef const fc_stencil_fn *tall_stencils(const job_t *job, Py_ssize_t height) noexcept nogil:
     """Those for kernels of that height by number of vectors, or NULL where there are none."""
     cdef const fc_stencil_fn *found
-    if height > FC_STENCIL_MAX_HEIGHT:
+    if height > FC_STENCIL_MAX_HEIGHT or (
+            height >= FC_STENCIL_TALL_ROWS
+            and job.kernel.tall_stencil[job.stride_y - 1][height][1] == NULL):
         height = 0
     found = &job.kernel.tall_stencil[job.stride_y - 1][height][0]
     return found if found[1] != NULL else NULL
@@ -203,7 +205,7 @@ cdef void correlate_rows(const job_t *job, const tile_t *t, const piece_t *piece
     if n_down == 0:
         return
     if piece.nky == 3 and piece.nkx == 3:
-        most = min(most, 2)  # leaves registers for the weights
+        most = min(most, FC_STENCIL_3X3_VECTORS)
     if straight:
         c, ldc = y + row * job.y.h, job.y.h // item * job.dilation_y
     else:
@@ -212,8 +214,11 @@ cdef void correlate_rows(const job_t *job, const tile_t *t, const piece_t *piece
     while done < n_vectors:
         # Many of the widest blocks in one call, but rather 3 + 2 vectors than 4 + 1.
         left = n_vectors - done
-        nv, n_across = min(left, most), max(left // most, 1)
-        if most > 2 and left > most and left % most == 1:
+        nv = min(left, most)
+        while stencil[nv] == NULL:
+            nv -= 1
+        n_across = left // nv
+        if nv > 2 and nv == most and stencil[nv - 1] != NULL and left > nv and left % nv == 1:
             n_across -= 1
             if n_across == 0:
                 nv, n_across = most - 1, 1

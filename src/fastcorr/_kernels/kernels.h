@@ -47,8 +47,9 @@
 #define FC_FILTERWISE_MOST_APART 14 /* of them at a step of more than 2 */
 #define FC_STENCIL_ROWS 4        /* output rows of a stencil block */
 #define FC_STENCIL_TALL_ROWS 6   /* and of a tall one: more sums for each load, for higher kernels */
-#define FC_STENCIL_MAX_HEIGHT 7  /* kernel heights with a stencil of their own; 0 is any height of a block's rows and more */
+#define FC_STENCIL_MAX_HEIGHT 7  /* kernel heights that may have a stencil of their own; 0 is any from a block's rows on */
 #define FC_STENCIL_MAX_VECTORS 4
+#define FC_STENCIL_3X3_VECTORS 2 /* most for 3x3: they leave registers for the weights */
 #define FC_DEPTHWISE_PIXELS 8    /* neighbouring outputs in registers */
 #define FC_TAPS_ROWS 4           /* rows of dy that share the vectors of x */
 #define FC_TAPS_MAX_HEIGHT 7

@@ -14,6 +14,7 @@ cdef extern from "kernels.h" nogil:
         FC_STENCIL_TALL_ROWS
         FC_STENCIL_MAX_HEIGHT
         FC_STENCIL_MAX_VECTORS
+        FC_STENCIL_3X3_VECTORS
         FC_FIRST_EDGE, FC_LAST_EDGE, FC_ALL_EDGES
         FC_BESIDE, FC_BESIDE_VECTORS
         FC_TAPS_ROWS
