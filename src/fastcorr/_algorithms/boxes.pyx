@@ -19,10 +19,11 @@ from numpy cimport PyArray_DATA, import_array, ndarray
 
 from fastcorr._algorithms.operands cimport aligned, image_of, image_t, weights_of, weights_t
 from fastcorr._algorithms.parallel cimport parallel_for, whole_lines
+from fastcorr._algorithms.stencils cimport short_stencils, widest
 from fastcorr._algorithms.window cimport axis_of, axis_t, ceil_div, interior, positions
 from fastcorr._kernels.dispatch cimport kernels
 from fastcorr._kernels.kernels cimport (
-    FC_K_BLOCK, FC_STENCIL_MAX_HEIGHT, FC_STENCIL_ROWS, fc_kernels_t, fc_stencil_fn, fc_window_t,
+    FC_K_BLOCK, FC_STENCIL_ROWS, fc_kernels_t, fc_stencil_fn, fc_window_t,
 )
 
 from fastcorr._kernels.dispatch import compute_code, element_code, is_kernel_dtype
@@ -135,13 +136,9 @@ cdef void add_piece(const job_t *job, Py_ssize_t n_rows, Py_ssize_t n_columns, c
     """A piece of the kernel into `sums`, or added to them; all of its blocks are whole."""
     cdef Py_ssize_t vector = job.kernel.lanes * job.kernel.item_bytes, done = 0, nv
     cdef Py_ssize_t n_vectors = ceil_div(n_columns, job.kernel.lanes)
-    cdef const fc_stencil_fn *stencil = &job.kernel.stencil[0][0][0]
-    if nky <= FC_STENCIL_MAX_HEIGHT and job.kernel.stencil[0][nky][1] != NULL:
-        stencil = &job.kernel.stencil[0][nky][0]
+    cdef const fc_stencil_fn *stencil = short_stencils(job.kernel, 1, nky)
     while done < n_vectors:
-        nv = min(n_vectors - done, <Py_ssize_t> job.kernel.stencil_vectors)
-        while stencil[nv] == NULL:
-            nv -= 1
+        nv = widest(stencil, min(n_vectors - done, <Py_ssize_t> job.kernel.stencil_vectors))
         stencil[nv](ceil_div(n_rows, FC_STENCIL_ROWS), 1, (nv - 1) * job.kernel.lanes,
                     window + done * vector, PITCH, nky, nkx, job.column, weights, nkx, NULL,
                     sums + done * vector, COLUMNS, accumulate)

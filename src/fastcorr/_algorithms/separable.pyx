@@ -31,11 +31,12 @@ from fastcorr._algorithms.operands cimport (
     aligned, image_of, image_t, is_computed_in, parts_of,
 )
 from fastcorr._algorithms.parallel cimport parallel_for, whole_lines
+from fastcorr._algorithms.stencils cimport short_stencils, widest
 from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
 from fastcorr._algorithms.window cimport axis_of, axis_t, ceil_div, interior, positions
 from fastcorr._kernels.dispatch cimport kernels
 from fastcorr._kernels.kernels cimport (
-    FC_K_BLOCK, FC_STENCIL_MAX_VECTORS, FC_STENCIL_ROWS, fc_kernels_t, fc_window_t,
+    FC_K_BLOCK, FC_STENCIL_MAX_VECTORS, FC_STENCIL_ROWS, fc_kernels_t, fc_stencil_fn, fc_window_t,
 )
 
 from fastcorr._algorithms.definition import definition_of
@@ -222,14 +223,15 @@ cdef void row_of_taps(const job_t *job, const char *window, Py_ssize_t n_rows,
     """Taps kx .. kx + n_kx of v over the staged rows, into the ring; those after 0 are added."""
     cdef Py_ssize_t item = job.kernel.item_bytes, vector = job.kernel.lanes * item
     cdef Py_ssize_t j = 0, nv, n_across
+    cdef const fc_stencil_fn *stencil = short_stencils(job.kernel, 1, 1)
     if job.plain_columns:
         job.kernel.fir(n_rows, n_vectors, window + kx * item, job.window_pitch, n_kx,
                        v + kx * item, ring, job.pitch, kx > 0)
         return
     while j < n_vectors:
-        nv = min(n_vectors - j, <Py_ssize_t> job.kernel.stencil_vectors)
+        nv = widest(stencil, min(n_vectors - j, <Py_ssize_t> job.kernel.stencil_vectors))
         n_across = (n_vectors - j) // nv
-        job.kernel.stencil[0][1][nv](
+        stencil[nv](
             ceil_div(n_rows, FC_STENCIL_ROWS), n_across, (nv - 1) * job.kernel.lanes,
             window + j * vector, job.window_pitch, 1, n_kx, job.column + kx, v + kx * item, 0, NULL,
             ring + j * vector, job.pitch, kx > 0)

@@ -31,6 +31,7 @@ from fastcorr._algorithms.parallel cimport parallel_for, whole_lines
 from fastcorr._algorithms.stencil_window cimport (
     find_window, job_t, stage_rows, tile_t, weights_for,
 )
+from fastcorr._algorithms.stencils cimport short_stencils, tall_stencils, widest
 from fastcorr._algorithms.strips cimport (
     count_strips, find_rows, find_strips, strip_t, strip_vectors,
 )
@@ -140,7 +141,7 @@ cdef void correlate(const job_t *job, const tile_t *t, const piece_t *piece, cha
     before has written: they are the same.
     """
     cdef Py_ssize_t residue, row, n, n_tall, step = job.dilation_y
-    cdef const fc_stencil_fn *tall = tall_stencils(job, piece.nky)
+    cdef const fc_stencil_fn *tall = tall_stencils(job.kernel, job.stride_y, piece.nky)
     for residue in range(min(step, piece.rows)):
         # Few rows too many: 6 + 6 + 4, or 6 + 4 + 4, but none of 6 for less than 6 rows.
         n = ceil_div(piece.rows - residue, step)
@@ -153,7 +154,8 @@ cdef void correlate(const job_t *job, const tile_t *t, const piece_t *piece, cha
         row = piece.row0 + residue
         correlate_blocks(job, t, piece, tall, FC_STENCIL_TALL_ROWS, row, n_tall, 0, sums, y,
                          scratch)
-        correlate_blocks(job, t, piece, short_stencils(job, piece.nky), FC_STENCIL_ROWS,
+        correlate_blocks(job, t, piece,
+                         short_stencils(job.kernel, job.stride_y, piece.nky), FC_STENCIL_ROWS,
                          row + n_tall * step, n - n_tall, n_tall, sums, y, scratch)
 
 
@@ -170,24 +172,6 @@ cdef void correlate_blocks(const job_t *job, const tile_t *t, const piece_t *pie
             first = n - block_rows
         correlate_rows(job, t, piece, stencil, block_rows, row + first * job.dilation_y, 1,
                        is_whole, sums, y, scratch)
-
-
-cdef const fc_stencil_fn *tall_stencils(const job_t *job, Py_ssize_t height) noexcept nogil:
-    """Those for kernels of that height by number of vectors, or NULL where there are none."""
-    cdef const fc_stencil_fn *found
-    if height > FC_STENCIL_MAX_HEIGHT or (
-            height >= FC_STENCIL_TALL_ROWS
-            and job.kernel.tall_stencil[job.stride_y - 1][height][1] == NULL):
-        height = 0
-    found = &job.kernel.tall_stencil[job.stride_y - 1][height][0]
-    return found if found[1] != NULL else NULL
-
-
-cdef const fc_stencil_fn *short_stencils(const job_t *job, Py_ssize_t height) noexcept nogil:
-    """Those for blocks of FC_STENCIL_ROWS rows; there are some for all heights."""
-    if height > FC_STENCIL_MAX_HEIGHT or job.kernel.stencil[job.stride_y - 1][height][1] == NULL:
-        height = 0
-    return &job.kernel.stencil[job.stride_y - 1][height][0]
 
 
 cdef void correlate_rows(const job_t *job, const tile_t *t, const piece_t *piece,
@@ -214,9 +198,7 @@ cdef void correlate_rows(const job_t *job, const tile_t *t, const piece_t *piece
     while done < n_vectors:
         # Many of the widest blocks in one call, but rather 3 + 2 vectors than 4 + 1.
         left = n_vectors - done
-        nv = min(left, most)
-        while stencil[nv] == NULL:
-            nv -= 1
+        nv = widest(stencil, min(left, most))
         n_across = left // nv
         if nv > 2 and nv == most and stencil[nv - 1] != NULL and left > nv and left % nv == 1:
             n_across -= 1
@@ -497,7 +479,7 @@ cdef class Stencil(Tiled):
         job[0] = self.base
         job.kernel = kernel
         halo = (job.kh - 1) * job.dilation_y
-        has_tall = tall_stencils(job, job.piece_kh) != NULL
+        has_tall = tall_stencils(kernel, job.stride_y, job.piece_kh) != NULL
         block = (FC_STENCIL_TALL_ROWS if has_tall else FC_STENCIL_ROWS) * job.dilation_y
 
         columns = job.ow
