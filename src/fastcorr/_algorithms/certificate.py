@@ -33,6 +33,7 @@ the constants of both are measured, not proven. In tiles of 64x64 to 600x640 poi
 .. [1] N. J. Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., chapter 24, 2002.
 """
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -58,8 +59,6 @@ LARGEST, SMALLEST = 1e140, 1e-140
 FEW = 32
 # Outputs whose |x| * |w| is summed one by one: for most, a few terms are enough.
 FEW_TO_SUM = 1024
-# Of a kernel on the image, for random numbers to be certified in double; EPYC 9004, 2026-11.
-LEAST_SHARE = 0.25
 SECONDS_PER_REPAIRED_TERM = 1 / 8e9
 # Of outputs that are repaired together, by `boxes` or others; Intel Xeon, AVX-512, 2026-11-27.
 SECONDS_PER_BLOCK, SECONDS_PER_BOX = 5e-6, 100e-6
@@ -131,8 +130,18 @@ def repair_seconds(problem):
     share = np.multiply.outer(*shares)
     terms = problem.C // problem.groups * problem.KH * problem.KW
     outputs = problem.N * problem.F * problem.OH * problem.OW
-    terms_repaired = np.where(share < LEAST_SHARE, share, 0.0).mean() * terms * outputs
+    terms_repaired = np.where(share < least_share(problem), share, 0.0).mean() * terms * outputs
     return float(terms_repaired) * SECONDS_PER_REPAIRED_TERM
+
+
+def least_share(problem):
+    """Of a kernel on the image, for normal random numbers to be certified in double.
+
+    By the formula above, for 16 levels and the least |x| * |w| of many: 5 standard deviations below
+    its mean.
+    """
+    inverse = 1 / math.sqrt(max(problem.C // problem.groups * problem.KH * problem.KW, 1))
+    return (2.5 * inverse + math.sqrt((2.5 * inverse) ** 2 + 1.3 * inverse + 0.238)) ** 2
 
 
 def share_on_image(problem, axis, place):

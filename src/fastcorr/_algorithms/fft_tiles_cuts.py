@@ -6,7 +6,15 @@ import math
 from functools import lru_cache
 from typing import NamedTuple
 
-from fastcorr._algorithms.certificate import n_terms_of, repair_seconds
+import numpy as np
+
+from fastcorr._algorithms.certificate import (
+    has_many_terms,
+    least_share,
+    n_terms_of,
+    repair_seconds,
+    share_on_image,
+)
 
 SIZES = 16, 32, 64, 128, 256, 512
 # Memory, in bytes: of all tiles at work together, and of the spectra of w.
@@ -14,21 +22,26 @@ TILES_BYTES = 32 * 2**20
 SPECTRA_BYTES = 24 * 2**20
 MOST_TERMS = 64  # channels and phases that are summed
 
-# Seconds of one thread, by hand after 19 calls of 1 to 64 channels and 56 to 1024 pixels a side
-# (EPYC 9004, AVX-512, 2026-11), per point and factor 2 of a pair's transform, per point of a
-# product, a window, an output.
-SECONDS_PER_POINT = 0.14e-9
-SECONDS_PER_WINDOW = 0.8e-9
-SECONDS_PER_OUTPUT = 0.6e-9
+# Seconds of one thread, fitted to 804 calls of 1 to 48 channels, 1 to 64 kernels of 5x5 to 25x25
+# and 40 to 640 pixels a side (Intel Xeon, Emerald Rapids, AVX-512, 2026-11-28), per point and
+# factor 2 of a pair's transform, per point of a product, a window, an output.
+SECONDS_PER_TRANSFORM = 0.17e-6
+SECONDS_PER_POINT = 0.225e-9
+SECONDS_PER_WINDOW = 0.4e-9
+SECONDS_PER_OUTPUT = 0.4e-9
 # Of a product, by the bytes of the spectra of w of a group, which come from one cache or another.
-SECONDS_PER_PRODUCT = {2**20: 0.33e-9, 8 * 2**20: 0.7e-9, math.inf: 1.4e-9}
+SECONDS_PER_PRODUCT = {
+    2**20: 0.55e-9, 4 * 2**20: 1.0e-9, 16 * 2**20: 1.3e-9, math.inf: 2.2e-9,
+}  # fmt: skip
 CACHE_POINTS = 2**15  # of a transform that stays in the second-level cache
 CACHE_FACTOR = 1.5  # else
-CERTIFICATE_FACTOR = 2.2  # of double
-SECONDS_PER_CALL = 60e-6
-# By hand after 'full' of 128 to 1024 pixels a side (Intel Xeon with AVX-512, 2 cores, 2026-11-27).
-BOXES = 5.0  # outputs of a box around those that are repaired, for each of them
-SECONDS_PER_REPAIR = 2.5e-3
+# Of double: a factor, and per output.
+CERTIFICATE_FACTOR = 1.8
+SECONDS_PER_CERTIFIED_OUTPUT = 1.6e-9
+SECONDS_PER_CALL = 30e-6
+SECONDS_PER_REPAIRED_TILE = 40e-6  # of one kernel
+# By hand after 14 calls with padding, most of them "full" (Intel Xeon, Emerald Rapids, 2026-11-28).
+BOXES = 7.0  # outputs of a box around those that are repaired, for each of them
 
 
 def unsupported(problem):
@@ -54,8 +67,24 @@ def seconds(problem, is_bound=False):
     """Estimate of the time on one thread."""
     grid = grid_of(problem)
     time = grid.seconds - (grid.seconds_for_weights if is_bound else 0.0)
-    repair = repair_seconds(problem) if problem.dtype.char == "d" else 0.0
-    return time + (BOXES * repair + SECONDS_PER_REPAIR if repair > 0 else 0.0)
+    if problem.dtype.char == "d":
+        time += BOXES * repair_seconds(problem)
+        time += SECONDS_PER_REPAIRED_TILE * problem.N * problem.F * n_tiles_repaired(problem, grid)
+    return time
+
+
+def n_tiles_repaired(problem, grid):
+    """Of an image and a kernel, the tiles with outputs that see too little of the image."""
+    if problem.padding_mode != "constant" or has_many_terms(problem):
+        return 0
+    least_by_axis = []
+    for axis, n_outputs in enumerate((problem.OH, problem.OW)):
+        cut = grid[axis]
+        first = np.arange(cut.count) * cut.size
+        last = np.minimum(first + cut.size, n_outputs) - 1
+        shares = (share_on_image(problem, axis, place) for place in (first, last))
+        least_by_axis.append(np.minimum(*shares))
+    return int((np.multiply.outer(*least_by_axis) < least_share(problem)).sum())
 
 
 class Axis(NamedTuple):
@@ -111,14 +140,17 @@ def grid_of(problem):
                 24 * points * terms > SPECTRA_BYTES
             ):
                 continue
-            transform = SECONDS_PER_POINT * points * math.log2(points)
+            transform = SECONDS_PER_TRANSFORM + SECONDS_PER_POINT * points * math.log2(points)
             if points > CACHE_POINTS:
                 transform *= CACHE_FACTOR
             product = terms * points * seconds_per_product(24 * points * terms * kernels)
-            certificate = CERTIFICATE_FACTOR if problem.dtype.char == "d" else 1.0
+            certificate, of_output = 1.0, SECONDS_PER_OUTPUT
+            if problem.dtype.char == "d":
+                certificate = CERTIFICATE_FACTOR
+                of_output += SECONDS_PER_CERTIFIED_OUTPUT
             of_pair = certificate * (terms * transform + kernels * (transform + product))
             of_pair += 2 * terms * points * SECONDS_PER_WINDOW
-            of_pair += 2 * kernels * rows.size * columns.size * SECONDS_PER_OUTPUT
+            of_pair += 2 * kernels * rows.size * columns.size * of_output
             pairs = -(-rows.count * columns.count // 2)
             # Where not all spectra fit, tiles are transformed for each block of kernels.
             blocks = -(-kernels * terms * 24 * points // SPECTRA_BYTES)
