@@ -137,11 +137,14 @@ def repair_seconds(problem):
 def least_share(problem):
     """Of a kernel on the image, for normal random numbers to be certified in double.
 
-    By the formula above, for 16 levels and the least |x| * |w| of many: 5 standard deviations below
-    its mean.
+    By the second bound above, for 16 levels, a largest |x| * |w| of 1.3 times the mean, which is
+    2 / pi per term, and the least of many: 5 standard deviations below its own mean.
     """
     inverse = 1 / math.sqrt(max(problem.C // problem.groups * problem.KH * problem.KW, 1))
-    return (2.5 * inverse + math.sqrt((2.5 * inverse) ** 2 + 1.3 * inverse + 0.238)) ** 2
+    typical = math.sqrt(16) * TYPICAL_ERROR / UNITS_OF_DOUBLE * math.pi / 2
+    peak = math.sqrt(16) * PEAK_ERROR / UNITS_OF_DOUBLE * 1.3
+    # s (1 - 5 inverse / sqrt(s)) = typical inverse + peak
+    return (2.5 * inverse + math.sqrt((2.5 * inverse) ** 2 + typical * inverse + peak)) ** 2
 
 
 def share_on_image(problem, axis, place):
