@@ -62,6 +62,47 @@ def test_inputs_without_memory_of_their_own(path, dtype):
     )
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("method", "x_shape", "w_shape"),
+    [
+        ("winograd", (1, 32, 12, 12), (32, 32, 3, 3)),
+        ("fft", (1, 2, 20, 20), (3, 2, 4, 5)),
+        ("fft", (70, 80), (60, 50)),
+        ("separable", (20, 22), (5, 7)),
+    ],
+)
+def test_numbers_between_addresses_in_every_method(method, x_shape, w_shape, dtype):
+    x, w = whole_numbers(x_shape, dtype, np.random.default_rng(0)), np.ones(w_shape, dtype)
+    y = fastcorr.corr2d(x, w, method=method)
+    there = LAYOUTS["unaligned"]
+    np.testing.assert_array_equal(fastcorr.corr2d(there(x), there(w), method=method), y)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape", "options"),
+    [
+        ((1, 8, 9, 9), (12, 8, 1, 1), {}),
+        ((1, 8, 9, 9), (12, 8, 3, 3), {"stride": 2}),
+        ((1, 4, 8, 8), (6, 4, 4, 4), {"stride": 4}),
+        ((1, 4, 8, 8), (1, 4, 8, 8), {}),
+        ((1, 20, 11, 9), (20, 1, 4, 5), {"groups": 20, "stride": 2}),
+        ((1, 32, 12, 12), (32, 32, 3, 3), {"padding": 1}),
+    ],
+    ids=str,
+)
+def test_numbers_between_addresses_in_gradients(x_shape, w_shape, options, dtype):
+    rng = np.random.default_rng(0)
+    x, w = whole_numbers(x_shape, dtype, rng), whole_numbers(w_shape, dtype, rng)
+    dy = whole_numbers(fastcorr.corr2d(x, w, **options).shape, dtype, rng)
+    there = LAYOUTS["unaligned"]
+    expected = fastcorr.corr2d_backward(dy, x, w, **options)
+    got = fastcorr.corr2d_backward(there(dy), there(x), there(w), **options)
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_windows_that_overlap_each_other():
     signal = np.arange(50.0)
     x = np.lib.stride_tricks.sliding_window_view(signal, 9)

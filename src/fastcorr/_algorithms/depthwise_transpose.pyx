@@ -272,11 +272,11 @@ cdef class DepthwiseTranspose(Tiled):
         cdef Cut cut = self.cut(workers)
         cdef job_t job = cut.job
         problem = self.problem
-        w = np.ascontiguousarray(w, self.compute_type)
+        w = np.require(w, self.compute_type, "CA")
         dy = aligned(dy)
         job.w = <const char *> PyArray_DATA(w)
         if bias is not None:
-            bias = np.ascontiguousarray(bias, self.compute_type)
+            bias = np.require(bias, self.compute_type, "CA")
             job.bias = <const char *> PyArray_DATA(<ndarray> bias)
         job.dy.type = element_code(dy.dtype)
         item_bytes = job.kernel.item_bytes

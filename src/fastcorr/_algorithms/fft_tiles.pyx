@@ -514,7 +514,7 @@ cdef class FftTiles(Tiled):
         job.group0, job.n_groups = group, min(self.n_groups, self.problem.groups - group)
         job.f0, job.n_f = f, min(self.n_f, job.m - f)
         n = job.n_groups * job.n_f * job.n_terms
-        w = np.ascontiguousarray(w, np.float64).reshape(-1, job.channels, job.kh, job.kw)
+        w = np.require(w, np.float64, "CA").reshape(-1, job.channels, job.kh, job.kw)
         largest = np.abs(w).max(axis=(1, 2, 3))
         largest[largest == 0] = 1
         sizes = (n, 2 * job.n1 * job.n2)

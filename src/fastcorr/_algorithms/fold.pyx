@@ -361,14 +361,14 @@ cdef class Fold(Tiled):
             and job.dx.c % item == job.dx.h % item == 0
             and is_computed_in(problem.dtype, problem, item))
         if self.product is not None:
-            w = np.ascontiguousarray(w)
+            w = np.require(w, None, "CA")
         elif w.dtype == compute and w.flags.c_contiguous:
             w = turned(w.reshape(problem.F, problem.C * job.n_taps, 1, 1), 1, workers)
         else:
-            w = np.ascontiguousarray(w.transpose(1, 2, 3, 0), compute)
+            w = np.require(w.transpose(1, 2, 3, 0), compute, "CA")
         job.w = <const char *> PyArray_DATA(w)
         if bias is not None:
-            bias = np.ascontiguousarray(bias, compute)
+            bias = np.require(bias, compute, "CA")
             job.bias = <const char *> PyArray_DATA(<ndarray> bias)
         row_bytes = np.arange(problem.C) * job.dx.c
         job.row_bytes = <const Py_ssize_t *> PyArray_DATA(<ndarray> row_bytes)

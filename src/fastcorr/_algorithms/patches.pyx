@@ -199,7 +199,7 @@ cdef class Patches(Tiled):
         job.dx = image_of(dx, 4, False, 0)
         # [c][ky][kx], or [ky][kx][c] where that is the order in dx.
         order = (1, 2, 0) if problem.channels_last else (0, 1, 2)
-        w = np.ascontiguousarray(w.transpose(*(axis + 1 for axis in order), 0), compute)
+        w = np.require(w.transpose(*(axis + 1 for axis in order), 0), compute, "CA")
         job.w = <const char *> PyArray_DATA(w)
         places = (
             np.arange(problem.C)[:, None, None] * job.dx.c
