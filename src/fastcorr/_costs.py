@@ -33,7 +33,7 @@ CYCLES_PER_TURNED = 2.0  # number of w; Intel Xeon, AVX-512, 2026-11-28
 FILTERWISE = 0.92  # by the time of gemm, fitted to 79 layers on the same processor
 GEMM_ROWS = {1: 14, 2: 14, 3: 9, 4: 6}  # most rows of a block beside so many vectors
 FILTERWISE_OUTPUTS = {0.5: 14, 1: 28, 2: 14}  # most outputs of filterwise beside them
-FILTERWISE_MOST_APART = 14  # at a stride of more than 2
+FILTERWISE_OUTPUTS_APART = {0.5: 14, 1: 14, 2: 14}  # under a stride of more than 2
 PLANE = 0.12e-6  # of a stencil, for each channel that it begins
 SWEPT_PLANE = 0.03e-6
 LOOSE_PLANE = 0.02e-6
@@ -124,12 +124,11 @@ def filterwise(problem, is_bound=False):
     # of one takes as long, if the processor's units are as wide. Fitted to 30 layers of 2 to 48
     # output channels on an Intel Xeon with AVX-512, 2026-11-28.
     single = 0.5 if 2 * m <= lanes else 1
-    width_of_single = 1.2 if problem.stride[1] <= 2 else 1.6  # other steps are no constants there
+    most, width_of_single = FILTERWISE_OUTPUTS, 1.2
+    if problem.stride[1] > 2:  # a step that is no constant in the code for a single vector
+        most, width_of_single = FILTERWISE_OUTPUTS_APART, 1.6
     for nv, width, n_blocks in ((2, 2, vectors // 2), (single, width_of_single, vectors % 2)):
-        most = FILTERWISE_OUTPUTS[nv]
-        if problem.stride[1] > 2:
-            most = min(most, FILTERWISE_MOST_APART)
-        calls = -(-ow // most)  # for a row of outputs
+        calls = -(-ow // most[nv])  # for a row of outputs
         line = 1 + ow * problem.stride[1] / calls / lanes  # lines of x for a term of each of KW
         outputs = ow * width / calls  # vectors in registers
         term = max(outputs, 5, line * 6 / problem.KW) + 1.5

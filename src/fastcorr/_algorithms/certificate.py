@@ -111,9 +111,14 @@ def n_terms_of(problem):
     return terms
 
 
+def n_summed(problem):
+    """The terms of each sum."""
+    return problem.C // problem.groups * problem.KH * problem.KW
+
+
 def has_many_terms(problem):
     """Whether each sum has more terms than the contract speaks of."""
-    return problem.C // problem.groups * problem.KH * problem.KW > MOST_TERMS
+    return n_summed(problem) > MOST_TERMS
 
 
 def is_tight(problem, work):
@@ -123,24 +128,27 @@ def is_tight(problem, work):
 
 def repair_seconds(problem):
     """Estimated seconds for the outputs that see so little of the image that double fails."""
-    if problem.padding_mode != "constant" or has_many_terms(problem):
+    least = least_share(problem)
+    if least == 0:
         return 0.0
     places = (np.linspace(0, n - 1, 65) for n in (problem.OH, problem.OW))
     shares = [share_on_image(problem, axis, place) for axis, place in enumerate(places)]
     share = np.multiply.outer(*shares)
-    terms = problem.C // problem.groups * problem.KH * problem.KW
     outputs = problem.N * problem.F * problem.OH * problem.OW
-    terms_repaired = np.where(share < least_share(problem), share, 0.0).mean() * terms * outputs
-    return float(terms_repaired) * SECONDS_PER_REPAIRED_TERM
+    share_repaired = float(np.where(share < least, share, 0.0).mean())
+    return share_repaired * n_summed(problem) * outputs * SECONDS_PER_REPAIRED_TERM
 
 
 def least_share(problem):
     """Of a kernel on the image, for normal random numbers to be certified in double.
 
-    By the second bound above, for 16 levels, a largest |x| * |w| of 1.3 times the mean, which is
-    2 / pi per term, and the least of many: 5 standard deviations below its own mean.
+    0 where the image is continued, or where less is promised; see MOST_TERMS. Else by the second
+    bound above, for 16 levels, a largest |x| * |w| of 1.3 times the mean, which is 2 / pi per term,
+    and the least of many: 5 standard deviations below its own mean.
     """
-    inverse = 1 / math.sqrt(max(problem.C // problem.groups * problem.KH * problem.KW, 1))
+    if problem.padding_mode != "constant" or has_many_terms(problem):
+        return 0.0
+    inverse = 1 / math.sqrt(max(n_summed(problem), 1))
     typical = math.sqrt(16) * TYPICAL_ERROR / UNITS_OF_DOUBLE * math.pi / 2
     peak = math.sqrt(16) * PEAK_ERROR / UNITS_OF_DOUBLE * 1.3
     # s (1 - 5 inverse / sqrt(s)) = typical inverse + peak
