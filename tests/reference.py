@@ -8,15 +8,18 @@ Knows nothing of fastcorr. `magnitude` is |x| * |w| (+ |b|), the unit of the acc
 """
 
 import numpy as np
+from memory import remember
 
 WIDER = {"e": "d", "f": "d", "d": "g", "g": "g", "F": "D", "D": "G", "G": "G"}
 
 
+@remember
 def correlate(x, w, bias=None, **options):
     """Return y, exact modulo 2^64 for integers and to 2^-53 or better for the others."""
     return _evaluate(x, w, bias, lambda a: a, **options)
 
 
+@remember
 def magnitude(x, w, bias=None, **options):
     """Return the correlation of absolute values, plus that of the bias."""
     return _evaluate(x, w, bias, np.abs, **options)
@@ -128,6 +131,7 @@ def _in_double(part, n_terms, *factors):
         return is_small and all(np.array_equal(np.rint(a), a) for a in factors)
 
 
+@remember
 def gradients(dy, x, w, **options):
     """Return (dx, dw, db) in the wider type, of the shapes of x, w and the bias.
 
@@ -136,6 +140,7 @@ def gradients(dy, x, w, **options):
     return _gradients(dy, x, w, lambda a: a, **options)
 
 
+@remember
 def gradient_magnitudes(dy, x, w, **options):
     """Return the sums of absolute values."""
     sums = _gradients(dy, x, w, np.abs, **options)

@@ -7,7 +7,7 @@
 import numpy as np
 import pytest
 import reference
-from contract import check_bits, remember
+from contract import check_bits
 from layouts import LAYOUTS
 
 import fastcorr
@@ -46,7 +46,6 @@ def gradient(problem, x, dy, workers=2, padding_value=0):
     return dw, algorithm.n_again
 
 
-@remember
 def definition(problem, x, dy, **options):
     """Return dw and the sums of absolute values."""
     options |= {
