@@ -38,7 +38,8 @@ from fastcorr._algorithms.window cimport axis_of, ceil_div
 from fastcorr._algorithms.winograd_filterwise cimport multiply_filters, transform_filters
 from fastcorr._algorithms.winograd_guard cimport Guard, is_mostly_padding, mark_padding
 from fastcorr._algorithms.winograd_tiles cimport (
-    block_start, channel_of, chunk_start, job_t, next_run, panel_tiles, run_t, task_t, window_of,
+    block_start, channel_of, chunk_start, job_t, locate_tiles, next_run, panel_start, panel_tiles,
+    run_t, task_t, window_of,
 )
 from fastcorr._kernels.dispatch cimport kernels
 from fastcorr._kernels.kernels cimport (
@@ -68,15 +69,15 @@ cdef void transform_panel(const job_t *job, const task_t *t, Py_ssize_t panel,
                           char *scratch) noexcept nogil:
     """Fill a panel with transformed inputs and mark the tiles that the guard finds."""
     cdef Py_ssize_t lanes = job.kernel.lanes, n = panel_tiles(job, t, panel), lane = 0
-    cdef Py_ssize_t nr = ceil_div(n, lanes) * lanes, first = t.tile0 + panel * job.nv * lanes
+    cdef Py_ssize_t nr = ceil_div(n, lanes) * lanes, start = panel_start(job, t, panel)
     cdef Py_ssize_t item = job.kernel.item_bytes
     cdef char *v = scratch + job.at_v + panel * job.v_panel
     cdef char *sums = scratch + job.at_sums
     cdef unsigned char *spoiled = <unsigned char *> (scratch + job.at_spoiled)
     cdef run_t run
-    spoiled += panel * job.nv * lanes
+    spoiled += start
     while lane < n:
-        next_run(job, first, lane, n, &run)
+        next_run(job, t.tile0 + start, lane, n, &run)
         mark_run(job, &run, spoiled + lane)
         memset(sums, 0, (2 * job.ah + 2) * job.pitch * item)
         transform_run(job, &run, t.group, v + lane * item, nr,
@@ -213,7 +214,7 @@ cdef void store_panel(const job_t *job, const task_t *t, Py_ssize_t panel, Py_ss
         row_bytes[i] = (t.group * job.rows + m0 + i) * job.y.c
     job.winograd.output(products, mr * nr, mr, nv, out)
     while lane < n:
-        next_run(job, t.tile0 + panel * job.nv * lanes, lane, n, &run)
+        next_run(job, t.tile0 + panel_start(job, t, panel), lane, n, &run)
         for i in range(min(job.mh, job.oh - run.row * job.mh)):
             job.kernel.store[job.y_type](
                 out + (i * nr + lane) * job.mw * item, job.mh * job.mw * nr, mr,
@@ -297,18 +298,16 @@ cdef void run_task(const void *job_, Py_ssize_t index, char *scratch) noexcept n
     cdef const job_t *job = <const job_t *> job_
     cdef task_t t
     cdef run_t run
-    cdef Py_ssize_t nr = job.nv * job.kernel.lanes, i, end, panel, n_spoiled = 0
+    cdef Py_ssize_t i, end, panel, n_spoiled = 0
     cdef unsigned char *spoiled = <unsigned char *> (scratch + job.at_spoiled)
-    t.tile0 = index % job.n_tile_blocks * job.panels * nr
-    t.n_tiles = min(job.panels * nr, job.n_tiles - t.tile0)
-    t.n_panels = ceil_div(t.n_tiles, nr)
+    locate_tiles(job, index % job.n_tile_blocks, &t)
     index //= job.n_tile_blocks
     t.block0 = index % job.n_block_ranges * job.tile_blocks
     t.block1 = min(t.block0 + job.tile_blocks, job.n_blocks)
     t.group = index // job.n_block_ranges
     memset(spoiled, 0, t.n_tiles)
     if job.filters > 0:
-        for i in range(job.mw * nr):
+        for i in range(job.mw * job.nv * job.kernel.lanes):
             (<Py_ssize_t *> (scratch + job.at_places))[i] = i * job.y.w
     for panel in range(t.n_panels):
         transform_panel(job, &t, panel, scratch)
@@ -379,8 +378,8 @@ cdef class Cut(TiledCut):
     def __repr__(self):
         cdef job_t *job = &self.job
         return (
-            f"<{self.n_tiles} tasks of {job.panels} panels of {job.nv * job.kernel.lanes} tiles "
-            f"{job.mh} x {job.mw} and {job.tile_blocks} of {job.n_blocks} blocks, weights "
+            f"<{self.n_tiles} tasks of up to {job.panels} panels of {job.nv * job.kernel.lanes} "
+            f"tiles {job.mh} x {job.mw} and {job.tile_blocks} of {job.n_blocks} blocks, weights "
             f"{'shared' if self.shared else 'local'}, {self.workers} threads>")
 
 
@@ -450,13 +449,13 @@ cdef class Winograd(Tiled):
         cdef Cut cut = Cut.__new__(Cut)
         cdef job_t *job = &cut.job
         cdef Py_ssize_t item = kernel.item_bytes, lanes = kernel.lanes, at = 0, nr, rows, columns
-        _, task_cycles, nv, panels, n_blocks, blocks, shared = best
+        _, task_cycles, nv, panels, n_tile_blocks, n_blocks, blocks, shared = best
         nr = nv * lanes
         job[0] = self.base
         job.kernel = kernel
         job.nv, job.panels, job.n_blocks, job.tile_blocks = nv, panels, n_blocks, blocks
         job.n_block_ranges = ceil_div(n_blocks, blocks)
-        job.n_tile_blocks = ceil_div(job.n_tiles, nr * panels)
+        job.n_tile_blocks = n_tile_blocks
         cut.shared = shared
         rows = job.filters if job.filters > 0 else ceil_div(job.rows, n_blocks)
 

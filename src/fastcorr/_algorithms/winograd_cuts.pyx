@@ -48,7 +48,9 @@ CYCLES_PER_CALL = 60.0
 CYCLES_PER_THREAD = 100e3
 CYCLES_PER_SECOND = 2.7e9
 WEIGHT_BYTES_PER_CYCLE = 8.0  # from a shared cache
-BYTES_PER_CYCLE_FROM_OTHERS = 3.0  # from the cache of another core
+BYTES_PER_CYCLE_FROM_OTHERS = 1.5  # from the cache of another core
+
+PANELS = 1, 2, 3, 4, 6, 8  # most panels of a task
 
 
 cdef extern from *:
@@ -166,7 +168,8 @@ def seconds(problem, is_bound=False):
 
 def candidates(form, groups, rows, channels, n_chunks, n_tiles, tiles_across, filterwise, gemm_rows,
                lanes, item, workers, is_bound):
-    """Yield (cycles, cycles of a task, vectors, panels, row blocks, of a task, shared weights).
+    """Yield (cycles, cycles of a task, vectors and panels of it, blocks of tiles, of rows, of these
+    in a task, shared weights).
 
     `filterwise`: with vectors along the rows of w. `is_bound`: the transformed weights are there
     before.
@@ -174,17 +177,21 @@ def candidates(form, groups, rows, channels, n_chunks, n_tiles, tiles_across, fi
     (mh, mw), points = form.m, form.n_points
     transform = CYCLES_PER_WEIGHTS * math.prod(form.r) / 9 * rows * ceil_div(channels, lanes)
     u_bytes = transformed_bytes(form, groups * rows, channels, item)
+    n_vectors = ceil_div(n_tiles, lanes)
     if filterwise:
         choices = [(nv, ceil_div(rows, FC_FILTERWISE_MAX_VECTORS * lanes)) for nv in (1, 2, 4)]
     else:
         choices = block_choices(rows, gemm_rows, False)
     for nv, n_blocks in choices:
         block = rows / n_blocks
-        for panels in (1, 2, 4, 8):
-            tiles = min(nv * lanes * panels, n_tiles)
-            if panels > 1 and n_tiles <= nv * lanes * (panels - 1):
+        for panels in PANELS:
+            n_tile_blocks = ceil_div(n_vectors, nv * panels)
+            largest = ceil_div(n_vectors, n_tile_blocks)  # vectors of a block of tiles
+            if panels > 1 and largest <= nv * (panels - 1):
                 break
-            vectors = ceil_div(tiles, lanes)
+            panels = ceil_div(largest, nv)
+            # Of an average block:
+            vectors, tiles = n_vectors / n_tile_blocks, n_tiles / n_tile_blocks
             lines = tiles / tiles_across + panels
             v_bytes = points * channels * tiles * item
             staging = channels * (
@@ -196,9 +203,10 @@ def candidates(form, groups, rows, channels, n_chunks, n_tiles, tiles_across, fi
                 products = calls * panel_cycles(tiles / calls, block / lanes)
             else:
                 calls = panels
-                products = vectors // nv * panel_cycles(block, nv)
-                if vectors % nv:
-                    products += panel_cycles(block, vectors % nv)
+                larger = largest % panels
+                products = vectors / largest * (
+                    larger * panel_cycles(block, largest // panels + 1)
+                    + (panels - larger) * panel_cycles(block, largest // panels))
             per_block = points * (products * channels + CYCLES_PER_CALL * n_chunks * calls)
             per_block += block * (CYCLES_PER_OUTPUT_TILES * points / 36 * vectors
                                   + CYCLES_PER_OUTPUT_ROW * mh * lines)
@@ -212,27 +220,15 @@ def candidates(form, groups, rows, channels, n_chunks, n_tiles, tiles_across, fi
                     weights = transform * blocks / n_blocks
                     if shared:
                         weights = u_bytes / groups * blocks / n_blocks / WEIGHT_BYTES_PER_CYCLE / 4
-                    task = staging + blocks * per_block + weights
-                    # The last block of tiles may be smaller.
-                    vectors_left = ceil_div(n_tiles % tiles, lanes)
-                    last = (staging + blocks * per_block) * vectors_left / vectors + weights
-                    cycles = makespan(ranges * (n_tiles // tiles), task,
-                                      ranges if vectors_left else 0, last, workers)
+                    tiles_cycles = staging + blocks * per_block
+                    task = tiles_cycles * largest / vectors + weights
+                    rounds = ceil_div(ranges * n_tile_blocks, workers)
+                    cycles = (rounds - 1) * (tiles_cycles + weights) + task
+                    if workers > 1:  # a little for the last thread to finish on a busy machine
+                        cycles += 0.1 * task
                     cycles *= max(1, task / MAX_TILE_CYCLES)
                     if shared and not is_bound:
                         cycles += 1.3 * transform * groups / workers
                         if workers > 1:
                             cycles += u_bytes / BYTES_PER_CYCLE_FROM_OTHERS
-                    yield cycles, task, nv, panels, n_blocks, blocks, shared
-
-
-def makespan(n_tasks, cycles, n_last, last_cycles, workers):
-    """Time of equal tasks and then some smaller ones, each taken by the first free thread."""
-    rounds, rest = divmod(n_tasks, workers)
-    total = (rounds + (rest > 0)) * cycles
-    if rest:
-        n_last -= (workers - rest) * int(cycles / last_cycles) if n_last else 0
-    if n_last > 0:
-        total += ceil_div(n_last, workers) * last_cycles
-    # A little for the last thread to finish on a busy machine.
-    return total + (0.02 * cycles if workers > 1 else 0)
+                    yield cycles, task, nv, panels, n_tile_blocks, n_blocks, blocks, shared

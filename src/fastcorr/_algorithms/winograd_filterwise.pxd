@@ -10,7 +10,7 @@ from libc.string cimport memcpy
 
 from fastcorr._algorithms.window cimport ceil_div
 from fastcorr._algorithms.winograd_tiles cimport (
-    block_start, chunk_start, job_t, next_run, panel_tiles, run_t, task_t,
+    block_start, chunk_start, job_t, next_run, panel_start, panel_tiles, run_t, task_t,
 )
 
 
@@ -91,7 +91,7 @@ cdef inline void store_filters(const job_t *job, const task_t *t, Py_ssize_t blo
         products += n * nf * item
         lane = 0
         while lane < n:
-            next_run(job, t.tile0 + panel * job.nv * job.kernel.lanes, lane, n, &run)
+            next_run(job, t.tile0 + panel_start(job, t, panel), lane, n, &run)
             y = (job.y.data + run.image * job.y.n + (t.group * job.rows + m0) * job.y.c
                  + run.row * job.mh * job.y.h + run.column * job.mw * job.y.w)
             for i in range(min(job.mh, job.oh - run.row * job.mh)):

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What Winograd's algorithm computes with: its job, and where tiles lie in panels and in images.
 
-Tiles have one flat index over images, rows and columns. A panel is NR of them in a row; those in it
-that lie side by side in one image are a run: one window of x.
+Tiles have one flat index over images, rows and columns. A panel is up to NR of them in a row, in
+whole vectors; those in it that lie side by side in one image are a run: one window of x.
+
+Blocks of tiles have equal numbers of vectors, or nearly so, and so have the panels of a block: a
+last one of few tiles would take a third of the time of a whole one, waiting for weights.
 """
 
 from fastcorr._algorithms.operands cimport image_t
-from fastcorr._algorithms.window cimport axis_t, interior, positions
+from fastcorr._algorithms.window cimport axis_t, ceil_div, interior, positions
 from fastcorr._kernels.kernels cimport (
     fc_kernels_t, fc_window_t, fc_winograd_bounds_t, fc_winograd_row_t, fc_winograd_t,
 )
@@ -74,10 +77,25 @@ cdef inline Py_ssize_t chunk_start(const job_t *job, Py_ssize_t chunk) noexcept 
     return job.channels * chunk // job.n_chunks
 
 
+cdef inline void locate_tiles(const job_t *job, Py_ssize_t index, task_t *t) noexcept nogil:
+    """The tiles of that block."""
+    cdef Py_ssize_t lanes = job.kernel.lanes, n_vectors = ceil_div(job.n_tiles, lanes), end
+    t.tile0 = n_vectors * index // job.n_tile_blocks * lanes
+    end = min(n_vectors * (index + 1) // job.n_tile_blocks * lanes, job.n_tiles)
+    t.n_tiles = end - t.tile0
+    t.n_panels = ceil_div(ceil_div(t.n_tiles, lanes), job.nv)
+
+
+cdef inline Py_ssize_t panel_start(const job_t *job, const task_t *t,
+                                   Py_ssize_t panel) noexcept nogil:
+    """The first tile of a panel, from the task's first one."""
+    cdef Py_ssize_t lanes = job.kernel.lanes
+    return min(ceil_div(t.n_tiles, lanes) * panel // t.n_panels * lanes, t.n_tiles)
+
+
 cdef inline Py_ssize_t panel_tiles(const job_t *job, const task_t *t,
                                    Py_ssize_t panel) noexcept nogil:
-    cdef Py_ssize_t nr = job.nv * job.kernel.lanes
-    return min(nr, t.n_tiles - panel * nr)
+    return panel_start(job, t, panel + 1) - panel_start(job, t, panel)
 
 
 cdef inline void next_run(const job_t *job, Py_ssize_t first, Py_ssize_t lane, Py_ssize_t n,
