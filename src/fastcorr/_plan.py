@@ -60,9 +60,13 @@ from fastcorr._workers import get_workers, resolve_workers
 
 # Never worth a second thread, nor a look at how many there are.
 SERIAL_FLOPS = 100_000
-# By the time of one, small layers of a batch of 16 took a third longer than by the time of 8, and
-# single images a tenth (5261 random layers of 2 to 64 channels on an EPYC, AVX-512, 2026-11-28).
-DECISIVE = {"direct": 8, "fft": 1}
+# Of two direct algorithms, the faster one for that many images is taken if w has no more numbers
+# than FEW_WEIGHTS, or else the one for a single image, which pays alone for turning w. By the time
+# of one image, small layers in batches of 16 took 16 % longer than by the better choice, and single
+# images 7 %; so both take 3 % longer (2194 layers of 2 to 64 channels on an EPYC, AVX-512,
+# 2026-11-28).
+FEW_IMAGES = 8
+FEW_WEIGHTS = 1 << 16
 # A call of less than this takes the definition: no other algorithm begins so fast.
 DIRECT_SECONDS = 30e-6
 
@@ -86,8 +90,8 @@ class Algorithm(NamedTuple):
 
 
 # The definition first: it serves what is too short for the others. Of several rows of one method
-# the fastest for as many images as DECISIVE says is taken, whatever their number: a method gives an
-# image alone what it gives in a batch.
+# the fastest for FEW_IMAGES or one is taken, whatever their number: a method gives an image alone
+# what it gives in a batch.
 ALGORITHMS = (
     Algorithm(
         "depthwise", "direct", "a kernel for each channel: vectors along the channels",
@@ -367,7 +371,7 @@ def _ways(problem, served, is_bound=False):
             of_method = [row for row in rows if row.method == method]
             row = of_method[0]
             if len(of_method) > 1:
-                few = replace(served, N=DECISIVE[method])
+                few = replace(served, N=_decisive_images(served, method))
                 row = min(of_method, key=lambda row: row.seconds(few, False))
             timed.append((row, row.seconds(served, is_bound)))
     timed.sort(key=lambda pair: pair[1])
@@ -378,6 +382,12 @@ def _ways(problem, served, is_bound=False):
         if not hasattr(ways[-1].runner, "prepare"):
             break
     return ways
+
+
+def _decisive_images(problem, method):
+    """The number of images by which one of several algorithms is chosen."""
+    weights = problem.F * (problem.C // problem.groups) * problem.KH * problem.KW
+    return FEW_IMAGES if method == "direct" and weights <= FEW_WEIGHTS else 1
 
 
 def check_method(problem):
