@@ -15,10 +15,10 @@ A tile is left to Winograd's algorithm if S = |x| * |w| is large beside that for
     of |w|) / channels. This has to be ERROR / 64 e v at least, which makes 64 u S, and MIN_SHARE of
     what the average x of the tile would give: positive sums leave errors in proportion to it.
 2.  In the worst order of all, each weight is small just where x is large. Even so S has to be
-    1 / WORST of that, by the inequality of Cauchy and Schwarz with n_small weights below t:
+    1 / WORST of that, by the inequality of Cauchy and Schwarz with weights raised to t at least:
 
         S >= sum over taps of (sum over c of |x|^(1/2))^2 / (sum over c of 1 / max(|w|, t))
-             - t n_small^(1/2) (sum of x^2)^(1/2)
+             - (sum of (max(|w|, t) - |w|)^2)^(1/2) (sum of x^2)^(1/2)
 
 So 64 u takes data made for the purpose to exceed, and WORST * 64 u is about the end of it. Channels
 are multiplied by the size of w in them before: that changes no S, and makes e and v small.
@@ -143,8 +143,7 @@ cdef class Guard:
             size = sqrt(sqrt(self.taps * row.fourth))  # (taps * sum of w^4)^(1/4) >= v
             smallest[0] = min(smallest[0], row.size)
             greatest[0] = max(greatest[0], row.size * size)
-            worst = (self.worst_error * size
-                     + self.least_weight * sqrt(row.n_small * root_channels))  # sum of x^2 by e
+            worst = self.worst_error * size + sqrt(row.raised * root_channels)  # sum of x^2 by e
             for k in range(self.taps):
                 bounds.taps[k] = min(bounds.taps[k],
                                      row.taps[k] / (self.channels * self.error * size))

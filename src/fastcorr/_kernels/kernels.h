@@ -285,7 +285,7 @@ typedef struct {
     double size, taps[25]; /* sums of |w| over channels */
     double inverses[25];   /* and of about 1 / max(|w|, floor) */
     double fourth;         /* sum of w^4 */
-    double n_small;        /* numbers below floor */
+    double raised;         /* sum of (max(|w|, floor) - |w|)^2 */
 } fc_winograd_row_t;
 typedef void (*fc_winograd_row_fn)(const void *w, const void *inverse, ptrdiff_t n_channels,
                                    double floor, fc_winograd_row_t *row);

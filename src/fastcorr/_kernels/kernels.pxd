@@ -151,7 +151,7 @@ cdef extern from "kernels.h" nogil:
         double size
         double taps[25]
         double inverses[25]
-        double fourth, n_small
+        double fourth, raised
     ctypedef void (*fc_winograd_row_fn)(
         const void *, const void *, Py_ssize_t, double, fc_winograd_row_t *
     ) noexcept nogil
