@@ -48,6 +48,8 @@ EDGES = [
     *(Case((2, 11, 13, 6), (10, 3, 3, 2),
            {"groups": 2, "padding": p, "stride": s, "dilation": d, "channel_axis": -1})
       for p in (0, 2) for s in (1, 2, 3) for d in (1, 3)),
+    *(Case((2, 5, ow, 12), (m, 12 // g, 1, 1), {"groups": g, "stride": s, "channel_axis": -1})
+      for ow in (1, 14, 15, 33) for m in (2, 18, 34) for g in (1, 2) for s in (1, 3)),
 ]  # fmt: skip
 
 

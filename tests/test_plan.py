@@ -134,3 +134,20 @@ def test_a_tail_of_pixels_is_for_products_that_pay_for_packed_panels(n_kernels):
         problem = fastcorr.explain(zeros(n, 16, 18, 18), w, method="direct").problem
         cut = gemm.Gemm(problem, *margins_of(problem)).cut(2)
         assert ("tail 4" in repr(cut)) == (n_kernels == 64)
+
+
+def test_the_direct_algorithm_does_not_depend_on_the_number_of_images():
+    for x_shape, w_shape, options in (
+        ((64, 6, 14, 14), (16, 6, 5, 5), {}),
+        ((64, 512, 7, 7), (512, 512, 3, 3), {"padding": 1}),
+        ((64, 56, 56, 256), (128, 256, 1, 1), {"channel_axis": -1}),
+    ):
+        x, w = np.broadcast_to(np.float32(1), x_shape), zeros(*w_shape)
+        taken = {fastcorr.explain(x[:n], w, method="direct", **options).algorithm for n in (1, 64)}
+        assert len(taken) == 1
+
+
+def test_single_taps_are_read_where_channels_lie_side_by_side():
+    x, w = zeros(56, 56, 64), zeros(32, 64, 1, 1)
+    assert fastcorr.explain(x, w, channel_axis=-1).algorithm == "filterwise"
+    assert fastcorr.explain(np.moveaxis(x, -1, 0), w).algorithm == "gemm"

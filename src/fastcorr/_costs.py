@@ -43,6 +43,7 @@ STRIDED = 3e-9  # for each output whose neighbour in the row is not its neighbou
 APART, CLEARED, PHASE = 0.7e-9, 0.2e-9, 5e-6
 # Of matrices, by the share in the time of layers of 1 x 1. Intel Xeon, AVX-512, 2026-11-27.
 TURNED_WEIGHT, TURNED_PIXEL, TURNING = 0.4e-9, 0.9e-9, 3e-6
+MATRIX_ROW = 1.2e-9  # where a row has few terms, what a kernel's call takes beside them
 
 
 def stencil(problem, is_bound=False):
@@ -94,6 +95,8 @@ def gemm(problem, is_bound=False):
     vector = 8 if problem.stride[1] <= 2 else 40  # larger strides are copied number by number
     row = (20 if planes == 1 else 30) + vector * columns / lanes
     cycles += channels * rows * planes * row + 4 * m * packed
+    if problem.channels_last:
+        cycles += 1.5 * m * oh * ow  # sums are transposed
     images = problem.N * problem.groups * _parts(problem)
     return (images * (cycles + 1500) + 4000) / CYCLES_PER_SECOND
 
@@ -113,7 +116,8 @@ def _blocks(m, vectors):
 def filterwise(problem, is_bound=False):
     """Seconds of the matrix product with vectors along the output channels."""
     m, channels, taps, lanes = _sizes(problem)
-    if taps == 1:  # reuses nothing of the lines of x that it fetches
+    # Single taps reuse nothing of the lines of x that they fetch, unless these hold channels.
+    if taps == 1 and not problem.channels_last:
         return np.inf
     oh, ow = problem.OH, max(problem.OW, 1)
     vectors = -(-m // lanes)
@@ -135,7 +139,9 @@ def filterwise(problem, is_bound=False):
         call = 30 + term * met + line * k / problem.KW
         row += n_blocks * calls * (call + 10 * (k // 1280))
     height, width = problem.H + sum(problem.padding[0]), problem.W + sum(problem.padding[1])
-    cycles = oh * row + channels * height * (20 + 8 * width / lanes) + 500
+    cycles = oh * row + 500
+    if taps > 1:
+        cycles += channels * height * (20 + 8 * width / lanes)
     cycles *= problem.N
     if not is_bound:
         cycles += CYCLES_PER_TURNED * vectors * lanes * k * _times_turned(problem)

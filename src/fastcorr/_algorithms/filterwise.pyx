@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A matrix product with vectors along the output channels: y (n pixels x m) = x (n x k) w (k x m).
 
-    for tile in (groups x images x rows x blocks of channels)    parallel_for
+    for tile in (groups x blocks of channels x images x rows)    parallel_for
       for chunk of k = (ky, c, kx)              level 3 of the sum: `acc`, if there are several
         copy the weights as [k][nr]             fc_interleave, once for all tiles if they are
                                                 few, in `bind` for all calls
@@ -182,13 +182,13 @@ cdef void turn_block(const job_t *job, const tile_t *t, Py_ssize_t block,
 
 
 cdef void turn_all(const void *job_, Py_ssize_t index, char *scratch) noexcept nogil:
-    """One block of a chunk of all weights."""
+    """One block of a chunk of all weights, in the order in which tiles take them."""
     cdef const job_t *job = <const job_t *> job_
-    cdef Py_ssize_t block = index % job.n_blocks, part = index // job.n_blocks
+    cdef Py_ssize_t block = index // job.n_chunks
     cdef tile_t t
-    t.group = part // job.n_chunks
-    locate_chunk(job, part % job.n_chunks, &t)
-    turn_block(job, &t, block, scratch)
+    t.group = block // job.n_blocks
+    locate_chunk(job, index % job.n_chunks, &t)
+    turn_block(job, &t, block % job.n_blocks, scratch)
 
 
 cdef void gather_weights(const job_t *job, const tile_t *t, const char *src, Py_ssize_t n,
@@ -301,15 +301,15 @@ cdef void run_tile(const void *job_, Py_ssize_t index, char *scratch) noexcept n
     cdef Py_ssize_t *places = <Py_ssize_t *> (scratch + job.at_places)
     cdef char *acc
     cdef tile_t t
-    t.block0 = index % job.n_block_tiles * job.tile_blocks
-    t.blocks = min(job.tile_blocks, job.n_blocks - t.block0)
-    index //= job.n_block_tiles
     t.row0 = index % job.n_row_tiles * job.tile_rows
     t.rows = min(job.tile_rows, job.oh - t.row0)
     index //= job.n_row_tiles
     t.image0 = index % job.n_image_tiles * job.tile_images
     t.images = min(job.tile_images, job.n_images - t.image0)
-    t.group = index // job.n_image_tiles
+    index //= job.n_image_tiles
+    t.block0 = index % job.n_block_tiles * job.tile_blocks
+    t.blocks = min(job.tile_blocks, job.n_blocks - t.block0)
+    t.group = index // job.n_block_tiles
     for i in range(t.rows * job.ow if job.dense_y else job.ow):
         places[i] = i * job.y.w
     if job.bias != NULL:

@@ -42,8 +42,10 @@ def unsupported(problem):
     if problem.groups > 1 or any(problem.padding[0] + problem.padding[1]):
         return "it serves one group without padding"
     # Of one image, so that a batch goes the same way.
-    other = _costs.gemm(replace(problem, N=1, C=problem.F, F=problem.C))
-    seconds = _costs.gemm(_product(problem, problem.OH * problem.OW))
+    back = replace(problem, N=1, C=problem.F, F=problem.C)
+    other = min(_costs.gemm(back), _costs.filterwise(back))
+    n_pixels = problem.OH * problem.OW
+    seconds = _costs.gemm(_product(problem, n_pixels)) + _costs.MATRIX_ROW * n_pixels
     if not problem.channels_last:
         other += _costs.turned_weights(problem)
         seconds += _costs.turned_images(problem)
