@@ -38,8 +38,7 @@ from fastcorr._algorithms.window cimport axis_of, ceil_div
 from fastcorr._algorithms.winograd_filterwise cimport multiply_filters, transform_filters
 from fastcorr._algorithms.winograd_guard cimport Guard, is_mostly_padding, mark_padding
 from fastcorr._algorithms.winograd_tiles cimport (
-    block_start, channel_of, chunk_start, job_t, locate_tiles, next_run, panel_start, panel_tiles,
-    run_t, task_t, window_of,
+    block_start, channel_of, chunk_start, job_t, locate_tiles, next_run, run_t, task_t, window_of,
 )
 from fastcorr._kernels.dispatch cimport kernels
 from fastcorr._kernels.kernels cimport (
@@ -68,8 +67,8 @@ cdef enum:
 cdef void transform_panel(const job_t *job, const task_t *t, Py_ssize_t panel,
                           char *scratch) noexcept nogil:
     """Fill a panel with transformed inputs and mark the tiles that the guard finds."""
-    cdef Py_ssize_t lanes = job.kernel.lanes, n = panel_tiles(job, t, panel), lane = 0
-    cdef Py_ssize_t nr = ceil_div(n, lanes) * lanes, start = panel_start(job, t, panel)
+    cdef Py_ssize_t start = t.start[panel], n = t.tiles[panel], lane = 0
+    cdef Py_ssize_t nr = t.vectors[panel] * job.kernel.lanes
     cdef Py_ssize_t item = job.kernel.item_bytes
     cdef char *v = scratch + job.at_v + panel * job.v_panel
     cdef char *sums = scratch + job.at_sums
@@ -190,7 +189,7 @@ cdef inline void multiply_point(const job_t *job, const task_t *t, int point, Py
         c0 = chunk_start(job, chunk)
         c1 = chunk_start(job, chunk + 1)
         for panel in range(t.n_panels):
-            nv = <int> ceil_div(panel_tiles(job, t, panel), lanes)
+            nv = t.vectors[panel]
             nr = nv * lanes
             job.kernel.gemm[nv][mr](
                 c1 - c0, u + c0 * item, job.lda,
@@ -202,8 +201,8 @@ cdef inline void multiply_point(const job_t *job, const task_t *t, int point, Py
 
 cdef void store_panel(const job_t *job, const task_t *t, Py_ssize_t panel, Py_ssize_t m0,
                       Py_ssize_t mr, const char *products, char *scratch) noexcept nogil:
-    cdef Py_ssize_t item = job.kernel.item_bytes, lanes = job.kernel.lanes, lane = 0
-    cdef Py_ssize_t n = panel_tiles(job, t, panel), nv = ceil_div(n, lanes), nr = nv * lanes, i
+    cdef Py_ssize_t item = job.kernel.item_bytes, n = t.tiles[panel], lane = 0, i
+    cdef Py_ssize_t nv = t.vectors[panel], nr = nv * job.kernel.lanes
     cdef Py_ssize_t row_bytes[32]
     cdef run_t run
     cdef char *out = scratch + job.at_out
@@ -214,7 +213,7 @@ cdef void store_panel(const job_t *job, const task_t *t, Py_ssize_t panel, Py_ss
         row_bytes[i] = (t.group * job.rows + m0 + i) * job.y.c
     job.winograd.output(products, mr * nr, mr, nv, out)
     while lane < n:
-        next_run(job, t.tile0 + panel_start(job, t, panel), lane, n, &run)
+        next_run(job, t.tile0 + t.start[panel], lane, n, &run)
         for i in range(min(job.mh, job.oh - run.row * job.mh)):
             job.kernel.store[job.y_type](
                 out + (i * nr + lane) * job.mw * item, job.mh * job.mw * nr, mr,

@@ -5,6 +5,7 @@ The sizes of tiles and the pieces of a sum follow from the problem alone; no oth
 changes a bit of the result.
 """
 
+from fastcorr._algorithms.winograd_tiles cimport MOST_PANELS
 from fastcorr._kernels.kernels cimport (
     FC_FILTERWISE_MAX_VECTORS, FC_WINOGRAD_2x2_3x3, FC_WINOGRAD_N_FORMS,
 )
@@ -49,8 +50,9 @@ CYCLES_PER_THREAD = 100e3
 CYCLES_PER_SECOND = 2.7e9
 WEIGHT_BYTES_PER_CYCLE = 8.0  # from a shared cache
 BYTES_PER_CYCLE_FROM_OTHERS = 1.5  # from the cache of another core
+REPEATED_INPUT = 1.05  # beyond `staging`, where several tasks transform the same tiles
 
-PANELS = 1, 2, 3, 4, 6, 8  # most panels of a task
+PANELS = 1, 2, 3, 4, 6, MOST_PANELS  # most panels of a task
 
 
 cdef extern from *:
@@ -184,12 +186,8 @@ def candidates(form, groups, rows, channels, n_chunks, n_tiles, tiles_across, fi
         choices = block_choices(rows, gemm_rows, False)
     for nv, n_blocks in choices:
         block = rows / n_blocks
-        for panels in PANELS:
-            n_tile_blocks = ceil_div(n_vectors, nv * panels)
+        for panels, n_tile_blocks in _tile_blocks(n_vectors, nv, workers):
             largest = ceil_div(n_vectors, n_tile_blocks)  # vectors of a block of tiles
-            if panels > 1 and largest <= nv * (panels - 1):
-                break
-            panels = ceil_div(largest, nv)
             # Of an average block:
             vectors, tiles = n_vectors / n_tile_blocks, n_tiles / n_tile_blocks
             lines = tiles / tiles_across + panels
@@ -226,9 +224,24 @@ def candidates(form, groups, rows, channels, n_chunks, n_tiles, tiles_across, fi
                     cycles = (rounds - 1) * (tiles_cycles + weights) + task
                     if workers > 1:  # a little for the last thread to finish on a busy machine
                         cycles += 0.1 * task
+                    if blocks < n_blocks:
+                        cycles *= REPEATED_INPUT
                     cycles *= max(1, task / MAX_TILE_CYCLES)
                     if shared and not is_bound:
                         cycles += 1.3 * transform * groups / workers
                         if workers > 1:
                             cycles += u_bytes / BYTES_PER_CYCLE_FROM_OTHERS
                     yield cycles, task, nv, panels, n_tile_blocks, n_blocks, blocks, shared
+
+
+def _tile_blocks(n_vectors, nv, workers):
+    """Yield (most panels of a task, blocks of tiles): as few as there can be, or as many for each
+    thread.
+    """
+    for most in PANELS:
+        fewest = ceil_div(n_vectors, nv * most)
+        even = min(ceil_div(fewest, workers) * workers, n_vectors)
+        for n_tile_blocks in {fewest, even}:
+            yield ceil_div(ceil_div(n_vectors, n_tile_blocks), nv), n_tile_blocks
+        if fewest == 1:
+            return

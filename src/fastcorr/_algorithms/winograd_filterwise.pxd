@@ -10,7 +10,7 @@ from libc.string cimport memcpy
 
 from fastcorr._algorithms.window cimport ceil_div
 from fastcorr._algorithms.winograd_tiles cimport (
-    block_start, chunk_start, job_t, next_run, panel_start, panel_tiles, run_t, task_t,
+    block_start, chunk_start, job_t, next_run, run_t, task_t,
 )
 
 
@@ -57,8 +57,7 @@ cdef inline void multiply_chunk(const job_t *job, const task_t *t, Py_ssize_t bl
     cdef char *products = scratch + job.at_products
     for point in range(job.n_points):
         for panel in range(t.n_panels):
-            n = panel_tiles(job, t, panel)
-            nv = ceil_div(n, lanes)
+            n, nv = t.tiles[panel], t.vectors[panel]
             v = (scratch + job.at_v + panel * job.v_panel
                  + (point * job.v_step + c0 * nv * lanes) * item)
             n_pieces = ceil_div(n, job.kernel.filterwise_outputs[nvf])
@@ -86,12 +85,12 @@ cdef inline void store_filters(const job_t *job, const task_t *t, Py_ssize_t blo
         bias = scratch + job.at_bias
         memcpy(bias, job.bias + (t.group * job.rows + m0) * item, n_filters * item)
     for panel in range(t.n_panels):
-        n = panel_tiles(job, t, panel)
+        n = t.tiles[panel]
         job.winograd.output_filterwise(products, t.n_tiles * nf, n, nvf, bias, out)
         products += n * nf * item
         lane = 0
         while lane < n:
-            next_run(job, t.tile0 + panel_start(job, t, panel), lane, n, &run)
+            next_run(job, t.tile0 + t.start[panel], lane, n, &run)
             y = (job.y.data + run.image * job.y.n + (t.group * job.rows + m0) * job.y.c
                  + run.row * job.mh * job.y.h + run.column * job.mw * job.y.w)
             for i in range(min(job.mh, job.oh - run.row * job.mh)):

@@ -15,6 +15,10 @@ from fastcorr._kernels.kernels cimport (
 )
 
 
+cdef enum:
+    MOST_PANELS = 8             # of a task
+
+
 ctypedef struct job_t:
     const fc_kernels_t *kernel
     image_t x
@@ -61,6 +65,9 @@ ctypedef struct job_t:
 
 ctypedef struct task_t:
     Py_ssize_t group, block0, block1, tile0, n_tiles, n_panels
+    # of each panel: its first tile, from tile0 on; how many tiles and vectors it has
+    Py_ssize_t[MOST_PANELS] start, tiles
+    int[MOST_PANELS] vectors
 
 
 ctypedef struct run_t:              # tiles side by side in one image, within a panel
@@ -78,24 +85,17 @@ cdef inline Py_ssize_t chunk_start(const job_t *job, Py_ssize_t chunk) noexcept 
 
 
 cdef inline void locate_tiles(const job_t *job, Py_ssize_t index, task_t *t) noexcept nogil:
-    """The tiles of that block."""
-    cdef Py_ssize_t lanes = job.kernel.lanes, n_vectors = ceil_div(job.n_tiles, lanes), end
-    t.tile0 = n_vectors * index // job.n_tile_blocks * lanes
-    end = min(n_vectors * (index + 1) // job.n_tile_blocks * lanes, job.n_tiles)
-    t.n_tiles = end - t.tile0
-    t.n_panels = ceil_div(ceil_div(t.n_tiles, lanes), job.nv)
-
-
-cdef inline Py_ssize_t panel_start(const job_t *job, const task_t *t,
-                                   Py_ssize_t panel) noexcept nogil:
-    """The first tile of a panel, from the task's first one."""
-    cdef Py_ssize_t lanes = job.kernel.lanes
-    return min(ceil_div(t.n_tiles, lanes) * panel // t.n_panels * lanes, t.n_tiles)
-
-
-cdef inline Py_ssize_t panel_tiles(const job_t *job, const task_t *t,
-                                   Py_ssize_t panel) noexcept nogil:
-    return panel_start(job, t, panel + 1) - panel_start(job, t, panel)
+    """The tiles of that block, and their panels."""
+    cdef Py_ssize_t lanes = job.kernel.lanes, n = ceil_div(job.n_tiles, lanes), panel, first, end
+    first = n * index // job.n_tile_blocks
+    n = n * (index + 1) // job.n_tile_blocks - first
+    t.tile0 = first * lanes
+    t.n_tiles = min(n * lanes, job.n_tiles - t.tile0)
+    t.n_panels = ceil_div(n, job.nv)
+    for panel in range(t.n_panels):
+        first, end = n * panel // t.n_panels, n * (panel + 1) // t.n_panels
+        t.start[panel], t.vectors[panel] = first * lanes, <int> (end - first)
+        t.tiles[panel] = min(end * lanes, t.n_tiles) - t.start[panel]
 
 
 cdef inline void next_run(const job_t *job, Py_ssize_t first, Py_ssize_t lane, Py_ssize_t n,
