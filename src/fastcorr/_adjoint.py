@@ -371,9 +371,9 @@ class _Part:
         self.can_gather = (
             plan.algorithm == "gemm" and problem.groups == 1 and problem.dtype.char in "fd"
         )
-        weights = problem.F * problem.C // problem.groups * problem.KH * problem.KW
-        self._gathers = self.can_gather and weights * problem.w_dtype.itemsize > TURNED_BYTES
-        self._is_serial = weights < SERIAL_WEIGHTS
+        w_bytes = problem.n_weights * problem.w_dtype.itemsize
+        self._gathers = self.can_gather and w_bytes > TURNED_BYTES
+        self._is_serial = problem.n_weights < SERIAL_WEIGHTS
 
     @property
     def algorithm(self):

@@ -187,8 +187,7 @@ def phases(problem, parts):
 
 def turned_weights(problem):
     """Seconds of turning w, which a correlation that comes back from y to x takes beside gemm."""
-    weights = problem.F * (problem.C // problem.groups) * problem.KH * problem.KW
-    return TURNED_WEIGHT * weights * (2 if _is_wide(problem) else 1)
+    return TURNED_WEIGHT * problem.n_weights * (2 if _is_wide(problem) else 1)
 
 
 def turned_images(problem):
@@ -220,10 +219,7 @@ def generic(problem, is_bound=False):
 
 def _terms(problem):
     """Multiplications of the definition."""
-    return (
-        problem.N * problem.F * (problem.C // problem.groups)
-        * problem.KH * problem.KW * problem.OH * problem.OW
-    )  # fmt: skip
+    return problem.N * problem.n_weights * problem.OH * problem.OW
 
 
 def _outputs(problem):

@@ -187,10 +187,7 @@ class Plan:
         served, self._cast = _as_served(problem)
         self._is_mixed = (problem.x_dtype.kind == "c") != (problem.w_dtype.kind == "c")
         operations = 8 if problem.dtype.kind == "c" else 2
-        self.flops = (
-            operations * problem.N * problem.F * (problem.C // problem.groups)
-            * problem.KH * problem.KW * problem.OH * problem.OW
-        )  # fmt: skip
+        self.flops = operations * problem.N * problem.n_weights * problem.OH * problem.OW
         ways = _ways(problem, served, is_bound)
         self._take(ways[0])
         self._ways = ways if hasattr(self._runner, "prepare") else None
@@ -386,8 +383,7 @@ def _ways(problem, served, is_bound=False):
 
 def _decisive_images(problem, method):
     """The number of images by which one of several algorithms is chosen."""
-    weights = problem.F * (problem.C // problem.groups) * problem.KH * problem.KW
-    return FEW_IMAGES if method == "direct" and weights <= FEW_WEIGHTS else 1
+    return FEW_IMAGES if method == "direct" and problem.n_weights <= FEW_WEIGHTS else 1
 
 
 def check_method(problem):

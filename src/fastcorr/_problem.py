@@ -67,6 +67,16 @@ class Problem:
     bias_shape: tuple | None
     method: str
 
+    @property
+    def n_summed(self):
+        """The terms of each sum."""
+        return self.C // self.groups * self.KH * self.KW
+
+    @property
+    def n_weights(self):
+        """The numbers of w."""
+        return self.F * self.n_summed
+
 
 def as_arrays(x, w, bias):
     """Return `x`, `w` and `bias` as plain native arrays of numbers; bool is viewed as uint8."""

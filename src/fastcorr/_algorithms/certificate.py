@@ -111,14 +111,9 @@ def n_terms_of(problem):
     return terms
 
 
-def n_summed(problem):
-    """The terms of each sum."""
-    return problem.C // problem.groups * problem.KH * problem.KW
-
-
 def has_many_terms(problem):
     """Whether each sum has more terms than the contract speaks of."""
-    return n_summed(problem) > MOST_TERMS
+    return problem.n_summed > MOST_TERMS
 
 
 def is_tight(problem, work):
@@ -136,7 +131,7 @@ def repair_seconds(problem):
     share = np.multiply.outer(*shares)
     outputs = problem.N * problem.F * problem.OH * problem.OW
     share_repaired = float(np.where(share < least, share, 0.0).mean())
-    return share_repaired * n_summed(problem) * outputs * SECONDS_PER_REPAIRED_TERM
+    return share_repaired * problem.n_summed * outputs * SECONDS_PER_REPAIRED_TERM
 
 
 def least_share(problem):
@@ -148,7 +143,7 @@ def least_share(problem):
     """
     if problem.padding_mode != "constant" or has_many_terms(problem):
         return 0.0
-    inverse = 1 / math.sqrt(max(n_summed(problem), 1))
+    inverse = 1 / math.sqrt(max(problem.n_summed, 1))
     typical = math.sqrt(16) * TYPICAL_ERROR / UNITS_OF_DOUBLE * math.pi / 2
     peak = math.sqrt(16) * PEAK_ERROR / UNITS_OF_DOUBLE * 1.3
     # s (1 - 5 inverse / sqrt(s)) = typical inverse + peak
@@ -278,7 +273,7 @@ def repair(problem, margins, arrays, image, f, corner, doubtful, workers):
     x, _, bias, y, fill = arrays
     size, constant = doubtful.shape, fill_of(problem, fill)
     rows, columns = np.nonzero(doubtful)
-    terms = len(rows) * (problem.C // problem.groups) * problem.KH * problem.KW
+    terms = len(rows) * problem.n_summed
     if problem.padding_mode == "constant" and constant == 0:
         shares = (share_on_image(problem, 0, corner[0] + rows),
                   share_on_image(problem, 1, corner[1] + columns))  # fmt: skip

@@ -66,7 +66,7 @@ def unsupported(problem):
         return f"it serves kernels of up to {K_CHUNK} taps"
     if smallest_window_bytes(problem) > LARGEST_WINDOW_BYTES:
         return "the kernel is too large for a tile's window"
-    if 2 * problem.OW * (problem.C // problem.groups) * problem.KH * problem.KW > MAX_TILE_CYCLES:
+    if 2 * problem.OW * problem.n_summed > MAX_TILE_CYCLES:
         return "Ctrl-C would wait too long for a row of outputs"
     return None
 

@@ -163,7 +163,7 @@ def seconds(problem, is_bound=False):
         for n, m, k, padding in zip((tiles_down, tiles_across), form.m, (problem.KH, problem.KW),
                                     problem.padding, strict=True))
     redone = n_tiles * (1 - inner_down * inner_across / (tiles_down * tiles_across))
-    cycles = redone * problem.F * channels * problem.KH * problem.KW * 1.5
+    cycles = redone * problem.n_weights * 1.5
     cycles *= ceil_div(math.prod(form.m), lanes)
     return (best[0] + cycles) / CYCLES_PER_SECOND
 
