@@ -140,7 +140,7 @@ def filterwise(problem, is_bound=False):
         row += n_blocks * calls * (call + 10 * (k // 1280))
     height, width = problem.H + sum(problem.padding[0]), problem.W + sum(problem.padding[1])
     cycles = oh * row + 500
-    if taps > 1:
+    if taps > 1:  # others are read where they lie
         cycles += channels * height * (20 + 8 * width / lanes)
     cycles *= problem.N
     if not is_bound:

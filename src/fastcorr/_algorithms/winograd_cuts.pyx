@@ -186,8 +186,9 @@ def candidates(form, groups, rows, channels, n_chunks, n_tiles, tiles_across, fi
         choices = block_choices(rows, gemm_rows, False)
     for nv, n_blocks in choices:
         block = rows / n_blocks
-        for panels, n_tile_blocks in _tile_blocks(n_vectors, nv, workers):
+        for n_tile_blocks in _tile_blocks(n_vectors, nv, workers):
             largest = ceil_div(n_vectors, n_tile_blocks)  # vectors of a block of tiles
+            panels = ceil_div(largest, nv)
             # Of an average block:
             vectors, tiles = n_vectors / n_tile_blocks, n_tiles / n_tile_blocks
             lines = tiles / tiles_across + panels
@@ -235,13 +236,6 @@ def candidates(form, groups, rows, channels, n_chunks, n_tiles, tiles_across, fi
 
 
 def _tile_blocks(n_vectors, nv, workers):
-    """Yield (most panels of a task, blocks of tiles): as few as there can be, or as many for each
-    thread.
-    """
-    for most in PANELS:
-        fewest = ceil_div(n_vectors, nv * most)
-        even = min(ceil_div(fewest, workers) * workers, n_vectors)
-        for n_tile_blocks in {fewest, even}:
-            yield ceil_div(ceil_div(n_vectors, n_tile_blocks), nv), n_tile_blocks
-        if fewest == 1:
-            return
+    """The blocks of tiles to choose from: as few as panels allow, or as many for each thread."""
+    fewest = {ceil_div(n_vectors, nv * panels) for panels in PANELS}
+    return fewest | {min(ceil_div(n, workers) * workers, n_vectors) for n in fewest}
