@@ -11,9 +11,11 @@ import cases
 import numpy as np
 import pytest
 import reference
-from contract import check_exact
+from contract import check_bits, check_exact
+from fastcorr._algorithms.gemm import Gemm
 
 import fastcorr
+from fastcorr._padding import margins_of
 
 pytestmark = pytest.mark.kernels
 
@@ -72,6 +74,43 @@ def test_panels_of_rows_that_follow_each_other(isa, n, channels, size, groups):
             np.testing.assert_array_equal(
                 fastcorr.corr2d(x, w, groups=groups, method="direct", workers=workers), y
             )
+
+
+@pytest.mark.edges
+@pytest.mark.parametrize("dilation", [(1, 1), (2, 1), (3, 2)])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 1), (1, 2), (2, 2), (3, 3)])
+@pytest.mark.parametrize(
+    ("size", "taps", "channels", "padding"),
+    [(7, (3, 3), 40, 1), (9, (5, 1), 33, 0), (17, (2, 4), 21, 1), (14, (7, 1), 130, 3)],
+)
+def test_strips_of_rows(isa, size, taps, channels, padding, stride, dilation):
+    """Of images whose rows fill no vector, and of 1 pixel more than fill vectors."""
+    rng = np.random.default_rng(size)
+    x = rng.integers(-3, 4, (channels, size + dilation[0] * (taps[0] - 1), size)).astype(np.float32)
+    w = rng.integers(-3, 4, (50, channels, *taps)).astype(np.float32)
+    problem = fastcorr.explain(x, w, padding=padding, stride=stride, dilation=dilation).problem
+    y = reference.correlate(x, w, padding=padding, stride=stride, dilation=dilation)
+    out = np.empty(y.shape, np.float32)
+    for workers in (1, 2, 5):
+        Gemm(problem, *margins_of(problem)).run(x, w, None, out, bytes(16), workers)
+        np.testing.assert_array_equal(out, y)
+
+
+@pytest.mark.edges
+@pytest.mark.parametrize("size", [7, 9, 15, 17])
+def test_a_last_pixel_of_its_own(isa, size):
+    """Its sums are rounded alike, whether a panel's kernel computes them or another."""
+    rng = np.random.default_rng(size)
+    x = rng.standard_normal((3, 300, size, size), np.float32)
+    w = rng.standard_normal((75, 300, 3, 3), np.float32)
+    outs = []
+    for images in (x[1:2], x):
+        problem = fastcorr.explain(images, w, padding=1).problem
+        for workers in (1, 2, 3, 4, 16):
+            outs.append(np.empty(problem.y_shape, np.float32))
+            gemm = Gemm(problem, *margins_of(problem))
+            gemm.run(images, w, None, outs[-1], bytes(16), workers)
+            check_bits(outs[-1][len(images) // 2], outs[0][0])
 
 
 def test_the_cases_reach_every_algorithm():

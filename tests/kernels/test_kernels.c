@@ -242,7 +242,7 @@ static void test_gemm_into(const fc_kernels_t *kernels, fc_type_t type) {
 static void test_dot(const fc_kernels_t *kernels, fc_type_t type) {
     static const ptrdiff_t terms[] = {1, 3, 15, 16, 17, 64, 200};
     for (int n = 1; n <= FC_DOT_MAX_PIXELS; n++) {
-        for (ptrdiff_t m = 1; m <= 9; m++) {
+        for (ptrdiff_t m = 1; m <= FC_GEMM_MAX_ROWS; m++) {
             for (int t = 0; t < COUNT(terms); t++) {
                 const ptrdiff_t k = terms[t], lda = k + 1, ldb = k + 2, ldc = n + 2;
                 array_t a = new_array(type, (m - 1) * lda + k);
@@ -264,6 +264,43 @@ static void test_dot(const fc_kernels_t *kernels, fc_type_t type) {
                 }
                 release(a), release(b);
             }
+        }
+    }
+}
+
+/* Bitwise what gemm_into and dot give, of numbers whose sums are rounded. */
+static void test_gemm_dot(const fc_kernels_t *kernels, fc_type_t type) {
+    static const ptrdiff_t terms[] = {1, 15, 16, 17, FC_K_BLOCK + 1, 300, 4 * FC_K_BLOCK + 5};
+    const ptrdiff_t nr = FC_GEMM_DOT_VECTORS * kernels->lanes;
+    for (int mr = 1; mr <= FC_GEMM_MAX_ROWS; mr++) {
+        if (!kernels->gemm_dot[mr]) {
+            report(mr > kernels->gemm_rows[FC_GEMM_DOT_VECTORS] || !is_float(type), "%s gemm_dot %d",
+                   kernels->name, mr);
+            continue;
+        }
+        for (int t = 0; t < 2 * COUNT(terms); t++) {
+            const int accumulate = t % 2;
+            const ptrdiff_t k = terms[t / 2], lda = k + 1, last = 1 + random_below(kernels->lanes);
+            const ptrdiff_t n = nr - kernels->lanes + last, ldc = n + 1;
+            array_t a = new_array(type, (mr - 1) * lda + k), b = new_array(type, 50 + nr);
+            array_t column = new_array(type, k), bias = new_array(type, mr);
+            array_t c = new_array(type, (mr - 1) * ldc + n), expected_c = copy_of(c);
+            array_t dot = new_array(type, mr), expected_dot = copy_of(dot);
+            ptrdiff_t *offset = malloc((size_t)k * sizeof *offset);
+            for (ptrdiff_t i = 0; i < k; i++) offset[i] = random_below(51);
+            for (ptrdiff_t i = 0; i < a.n; i++) {
+                const number_t v = {0, random_below(1000) / 999.0};
+                set(a, i, v);
+            }
+            kernels->gemm_into[FC_GEMM_DOT_VECTORS][mr](k, a.data, lda, b.data, offset, expected_c.data, ldc,
+                                                        last, bias.data, accumulate);
+            kernels->dot[1](k, mr, a.data, lda, column.data, k, expected_dot.data, 1, accumulate);
+            kernels->gemm_dot[mr](k, a.data, lda, b.data, offset, c.data, ldc, last, bias.data, column.data,
+                                  dot.data, accumulate);
+            report(same(c, expected_c) && same(dot, expected_dot), "%s gemm_dot %d k=%d accumulate=%d",
+                   kernels->name, mr, (int)k, accumulate);
+            release(a), release(b), release(column), release(bias), release(c), release(expected_c);
+            release(dot), release(expected_dot), free(offset);
         }
     }
 }
@@ -1318,6 +1355,7 @@ int main(void) {
         test_gemm(kernels, type);
         test_gemm_into(kernels, type);
         test_dot(kernels, type);
+        test_gemm_dot(kernels, type);
         test_filterwise(kernels, type);
         test_is_finite(kernels, type);
         test_stencil(kernels, type);

@@ -5,7 +5,8 @@
       for chunk of k = (c, ky, kx)              level 3 of the sum: `acc`, if there are several
         stage the chunk's window of x           fc_stage: padding, dtypes and strides end here;
                                                 where there are none, x is read in place
-        for group of panels                     fc_pack, where rows are too short for vectors
+        for group of panels                     fc_pack, where rows are too short for vectors: by
+                                                  panels, or a strip of rows for each column of taps
           for block of m rows                   weights straight from w, or copied by fc_stage
             for panel of NR pixels              fc_gemm, fc_gemm_into: levels 1 and 2 of the sum
             for the last few pixels of a small image that would fill no vector   fc_dot
@@ -32,12 +33,13 @@ from fastcorr._algorithms.gemm_window cimport (
 from fastcorr._algorithms.operands cimport (
     aligned, image_of, is_computed_in, parts_of, weights_of,
 )
-from fastcorr._algorithms.parallel cimport odd_lines, parallel_for, whole_lines
+from fastcorr._algorithms.parallel cimport CACHE_LINE, odd_lines, parallel_for, whole_lines
 from fastcorr._algorithms.tiled cimport Cut as TiledCut, Tiled
 from fastcorr._algorithms.window cimport axis_of, ceil_div
 from fastcorr._kernels.dispatch cimport kernels
 from fastcorr._kernels.kernels cimport (
-    FC_DOT_MAX_PIXELS, FC_GEMM_MAX_ROWS, FC_GEMM_MAX_VECTORS, fc_kernels_t, fc_pack_fn, fc_run_t,
+    FC_DOT_MAX_PIXELS, FC_GEMM_DOT_VECTORS, FC_GEMM_MAX_ROWS, FC_GEMM_MAX_VECTORS, fc_kernels_t,
+    fc_pack_fn, fc_run_t,
 )
 
 from fastcorr._algorithms.gemm_cuts import (
@@ -104,6 +106,29 @@ cdef void pack_panels(const job_t *job, const tile_t *t, const chunk_t *chunk, P
         pack = job.kernel.pack_exact if job.in_place else job.kernel.pack
         pack(k1 - k0, source, offset_of(job, chunk) + k0, runs, n_runs, to, nr)
         clear_rest(job, k1 - k0, n, to)
+
+
+cdef void pack_strips(const job_t *job, const tile_t *t, const chunk_t *chunk,
+                      char *scratch) noexcept nogil:
+    """The window without its gaps, once for each column of taps: what pixels see under a row of
+    taps is a part of that.
+    """
+    cdef fc_run_t *runs = <fc_run_t *> (scratch + job.at_runs)
+    cdef Py_ssize_t n_rows = job.window_rows - (job.tile_rows - t.rows), row
+    cdef Py_ssize_t n_strips = chunk.nc * job.k_parts * job.n_row_planes * job.kw
+    cdef Py_ssize_t item = job.kernel.item_bytes
+    cdef char *end = scratch + job.at_panels + n_rows * t.columns * item
+    cdef fc_pack_fn pack = job.kernel.pack
+    for row in range(n_rows):
+        runs[row].lane, runs[row].start, runs[row].n = row * t.columns, row * job.pitch, t.columns
+    if t.columns == job.pitch:
+        runs[0].n, n_rows = n_rows * t.columns, 1
+    elif 2 * t.columns <= job.kernel.lanes:
+        pack = job.kernel.pack_short
+    for row in range(n_strips):  # behind each, where the last panel reads for nothing
+        memset(end + row * job.strip_size * item, 0, CACHE_LINE)
+    pack(n_strips, scratch + job.at_window, job.strip_offset, runs, n_rows,
+         scratch + job.at_panels, job.strip_size)
 
 
 cdef void store_pixels(const job_t *job, const tile_t *t, const char *tile, Py_ssize_t ldc,
@@ -211,10 +236,13 @@ cdef void multiply(const job_t *job, const tile_t *t, const chunk_t *chunk, bint
     cdef Py_ssize_t block, panel, i, m0, mr, lda
     cdef Py_ssize_t item = job.kernel.item_bytes
     cdef const char *a
-    cdef char *tile
+    cdef char *tail
+    cdef bint has_tail, with_panel
     # All panels of a few channels in place: they share the pages of x, and some of its lines.
     cdef Py_ssize_t k_step = TERMS_AT_A_TIME if job.in_place else max(chunk.kc, 1)
-    if job.packed:
+    if job.strips:
+        pack_strips(job, t, chunk, scratch)
+    elif job.packed:
         for i in range(ceil_div(chunk.kc, k_step)):
             pack_panels(job, t, chunk, panel0, panel1, i * k_step,
                         min((i + 1) * k_step, chunk.kc), scratch)
@@ -228,31 +256,40 @@ cdef void multiply(const job_t *job, const tile_t *t, const chunk_t *chunk, bint
             lda = odd_lines(chunk.kc * item) // item
             a = scratch + job.at_weights
             load_weights(job, t, chunk, m0, mr, scratch + job.at_weights, lda)
+        has_tail = job.tail > 0 and panel0 == 0
+        tail = scratch + job.at_tail + (m0 - job.block_starts[t.block0]) * job.tail * item
+        with_panel = (has_tail and job.tail == 1 and job.kernel.gemm_dot[mr] != NULL
+                      and t.panel_vectors + (t.larger_panels > 0) == FC_GEMM_DOT_VECTORS)
         for panel in range(panel0, panel1):
             multiply_panel(job, t, chunk, is_first, is_last, m0, mr, a, lda, panel, panel0,
-                           scratch)
-        if job.tail > 0 and panel0 == 0:
-            tile = scratch + job.at_tail + (m0 - job.block_starts[t.block0]) * job.tail * item
+                           tail if with_panel and panel == 0 else NULL, scratch)
+        if has_tail and not with_panel:
             job.kernel.dot[job.tail](chunk.kc, mr, a, lda, scratch + job.at_tail_columns, chunk.kc,
-                                     tile, job.tail, not is_first)
-            if is_last:
-                store_pixels(job, t, tile, job.tail, m0, mr, t.n_pixels, job.tail)
+                                     tail, job.tail, not is_first)
+        if has_tail and is_last:
+            store_pixels(job, t, tail, job.tail, m0, mr, t.n_pixels, job.tail)
 
 
 cdef inline void multiply_panel(const job_t *job, const tile_t *t, const chunk_t *chunk,
                                 bint is_first, bint is_last, Py_ssize_t m0, Py_ssize_t mr,
                                 const char *a, Py_ssize_t lda, Py_ssize_t panel,
-                                Py_ssize_t panel0, char *scratch) noexcept nogil:
-    """A block of rows of w times one panel of the window."""
+                                Py_ssize_t panel0, char *tail, char *scratch) noexcept nogil:
+    """A block of rows of w times one panel of the window; and, unless `tail` is NULL, the tail."""
     cdef Py_ssize_t item = job.kernel.item_bytes, lanes = job.kernel.lanes, nr = job.nv * lanes
     cdef Py_ssize_t m_tile0 = job.block_starts[t.block0]
     cdef Py_ssize_t m_tile = job.block_starts[t.block1] - m_tile0
     cdef Py_ssize_t m, first, n = panel_pixels(job, t, panel, &first)
     cdef int nv = <int> ceil_div(n, lanes)
+    cdef Py_ssize_t step = nv * lanes, last = lanes
+    cdef bint is_straight = False
     cdef const Py_ssize_t *offset = offset_of(job, chunk)
+    cdef const char *bias = NULL
     cdef const char *b
     cdef char *tile
-    if job.packed:
+    if job.strips:
+        b = scratch + job.at_panels + first * item
+        offset = job.panel_offset
+    elif job.packed:
         b = scratch + job.at_panels + (panel - panel0) * chunk.kc * nr * item
         offset = job.panel_offset
     elif not job.in_place:
@@ -266,17 +303,23 @@ cdef inline void multiply_panel(const job_t *job, const tile_t *t, const chunk_t
         b = place_of(job, t, chunk) + first * item
     tile = run_of(job, t, panel, first, n)
     if tile != NULL:
+        is_straight = True
         m = t.group * job.m + m0
-        job.kernel.gemm_into[nv][mr](
-            chunk.kc, a, lda, b, offset, tile + m * job.y.c, job.y.c // item,
-            n - (nv - 1) * lanes, NULL if job.bias == NULL else job.bias + m * item, False)
-        return
-    if job.n_chunks > 1:
+        tile += m * job.y.c
+        step, last = job.y.c // item, n - (nv - 1) * lanes
+        if job.bias != NULL:
+            bias = job.bias + m * item
+    elif job.n_chunks > 1:
         tile = scratch + job.at_acc + (panel * m_tile + m0 - m_tile0) * nr * item
     else:
         tile = scratch + job.at_tile
-    job.kernel.gemm[nv][mr](chunk.kc, a, lda, b, offset, tile, not is_first)
-    if is_last:
+    if tail == NULL:
+        job.kernel.gemm_into[nv][mr](chunk.kc, a, lda, b, offset, tile, step, last, bias,
+                                     not is_first)
+    else:
+        job.kernel.gemm_dot[mr](chunk.kc, a, lda, b, offset, tile, step, last, bias,
+                                scratch + job.at_tail_columns, tail, not is_first)
+    if is_last and not is_straight:
         store_pixels(job, t, tile, nv * lanes, m0, mr, first, n)
 
 
@@ -299,7 +342,8 @@ cdef class Cut(TiledCut):
 
     def __repr__(self):
         cdef job_t *job = &self.job
-        way = "packed" if job.packed else "by row" if job.by_row else "flat"
+        way = "strips" if job.strips else "packed" if job.packed else (
+            "by row" if job.by_row else "flat")
         return (
             f"<{self.n_tiles} tiles of {job.tile_images} x {job.tile_rows} x {job.tile_columns} "
             f"pixels and {job.tile_blocks} of {job.n_blocks} blocks, {way}, {job.n_chunks} chunks, "
@@ -405,7 +449,8 @@ cdef class Gemm(Tiled):
         job[0] = self.base
         job.kernel = kernel
         job.nv, job.n_blocks, job.tile_blocks = nv, n_blocks, blocks
-        job.packed, job.by_row, job.tail = way == "packed", way == "by_row", tail
+        job.strips, job.by_row, job.tail = way == "strips", way == "by_row", tail
+        job.packed = way in ("packed", "strips")
         job.tile_images, job.tile_rows, job.tile_columns = images, rows, columns
         job.n_image_tiles = ceil_div(job.n_images, images)
         job.n_row_tiles = ceil_div(job.oh, rows)
@@ -429,14 +474,25 @@ cdef class Gemm(Tiled):
         last_offset = (channels[:, None] + last_taps.ravel()).ravel().astype(np.intp)
         k = offset.size
         panel_offset = np.arange(k, dtype=np.intp) * nr
+        strip_offset = np.empty(0, np.intp)
+        if job.strips:
+            job.strip_size = odd_lines(job.window_rows * columns * item) // item
+            strips = (np.array(layout_x.plane) * plane + np.array(layout_x.offset)
+                      + np.arange(job.n_row_planes)[:, None] * job.n_column_planes * plane)
+            strip_offset = (channels[:, None] + strips.ravel()).ravel().astype(np.intp)
+            strip = np.arange(strip_offset.size).reshape(-1, job.n_row_planes, job.kw)
+            panel_offset = (strip[:, np.array(layout_y.plane)] * job.strip_size
+                            + np.array(layout_y.offset)[:, None] * columns).ravel().astype(np.intp)
         row_starts = np.array(layout_y.starts, dtype=np.intp)
         column_starts = np.array(layout_x.starts, dtype=np.intp)
         block_starts = np.arange(n_blocks + 1, dtype=np.intp) * job.m // n_blocks
-        cut.arrays = [offset, last_offset, panel_offset, row_starts, column_starts, block_starts]
+        cut.arrays = [offset, last_offset, panel_offset, strip_offset, row_starts, column_starts,
+                      block_starts]
         job.block_starts = <const Py_ssize_t *> PyArray_DATA(block_starts)
         job.offset = <const Py_ssize_t *> PyArray_DATA(offset)
         job.last_offset = <const Py_ssize_t *> PyArray_DATA(last_offset)
         job.panel_offset = <const Py_ssize_t *> PyArray_DATA(panel_offset)
+        job.strip_offset = <const Py_ssize_t *> PyArray_DATA(strip_offset)
         job.row_starts = <const Py_ssize_t *> PyArray_DATA(row_starts)
         job.column_starts = <const Py_ssize_t *> PyArray_DATA(column_starts)
 
@@ -447,27 +503,30 @@ cdef class Gemm(Tiled):
         else:
             vectors = ceil_div((rows - 1) * job.pitch + columns, lanes)
         job.panels_per_group = ceil_div(vectors, nv)
-        if job.packed:
+        if job.packed and not job.strips:
             job.panels_per_group = max(min(job.panels_per_group, PANEL_BYTES // (k * nr * item)), 1)
 
         job.at_row_bytes, at = at, at + whole_lines(
             job.n_row_planes * job.window_rows * sizeof(Py_ssize_t))
         job.at_column_bytes, at = at, at + whole_lines(
             job.n_column_planes * job.pitch * sizeof(Py_ssize_t))
-        job.at_runs, at = at, at + whole_lines(nr * sizeof(fc_run_t))
+        job.at_runs, at = at, at + whole_lines(max(nr, job.window_rows) * sizeof(fc_run_t))
         # Slack: panels read up to NR beyond their pixels, packing one vector more.
         job.at_window, at = at, at + whole_lines((images * job.image_size + nr + lanes) * item)
         # Of the others, a copy lies better: its channels spread over the sets of the cache. Panels
         # are one already.
         in_cache = job.channels * job.rows.n * job.columns.n * item <= IN_PLACE_BYTES
         job.in_place = (
-            (job.pitch == columns if job.packed else in_cache or n_blocks == 1)
+            not job.strips
+            and (job.pitch == columns if job.packed else in_cache or n_blocks == 1)
             and (columns == job.ow or job.rows.n == 1) and job.stride_y == job.stride_x == 1
             and job.n_row_planes == job.n_column_planes == 1
             and job.k_parts == job.image_parts == 1 and self.loads_as_computed)
         cut.taps = taps.ravel(), last_taps.ravel()
         job.at_panels = at
-        if job.packed:
+        if job.strips:
+            at += whole_lines((strip_offset.size * job.strip_size + nr + lanes) * item)
+        elif job.packed:
             at += whole_lines((job.panels_per_group * k * nr + lanes) * item)
         elif job.in_place:
             at += whole_lines(k * nr * item)

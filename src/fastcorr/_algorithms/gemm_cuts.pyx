@@ -90,7 +90,7 @@ class Choice(NamedTuple):
     columns: int
     layout_y: AxisLayout
     layout_x: AxisLayout
-    way: str  # how pixels make panels: "flat", "by_row" or "packed"
+    way: str  # how pixels make panels: "flat", "by_row", "packed" or "strips"
 
 
 def best_cut(product, workers):
@@ -118,8 +118,7 @@ def best_cut(product, workers):
                         if n == 1 or (n <= product.n_images and n * window <= WINDOW_BYTES)
                     }
                 for images in several:
-                    ways = ("flat", "by_row", "packed")
-                    for way in ways if images == 1 and not tail else ("packed",):
+                    for way in _ways(product, images, columns, layout_y):
                         choice = _best_blocks(
                             product, workers, nv, n_blocks, images, rows, columns, layout_y,
                             layout_x, way,
@@ -127,6 +126,24 @@ def best_cut(product, workers):
                         if best is None or choice.cycles < best.cycles:
                             best = choice
     return best
+
+
+def _ways(product, images, columns, layout_y):
+    """How pixels of such tiles may make panels."""
+    ways = ["packed"]
+    if images == 1 and not product.tail:
+        ways += ["flat", "by_row"]
+    if (images == 1 and columns == product.ow and product.kh > 1
+            and product.chunk[1:] == (product.kh, product.kw)
+            and _n_strips(product, layout_y, product.chunk[0]) * layout_y.length * columns
+            * product.item <= PANEL_BYTES):
+        ways.append("strips")
+    return ways
+
+
+def _n_strips(product, layout_y, channels):
+    """Of rows of pixels, one for each column of taps."""
+    return channels * product.k_parts * len(layout_y.starts) * product.kw
 
 
 def _column_sizes(product, nr):
@@ -152,7 +169,7 @@ def _best_blocks(
     lanes, item, k = product.lanes, product.item, product.k
     tail = product.tail
     pitch = layout_x.length
-    if way == "packed":
+    if way in ("packed", "strips"):
         vectors = ceil_div(images * rows * columns - tail, lanes)
         runs = images * rows + vectors / nv
     elif way == "flat":
@@ -169,6 +186,9 @@ def _best_blocks(
         if product.packs_in_place and (columns == product.ow or product.oh == 1):
             staging = images * product.channels * rows * columns / lanes * CYCLES_PER_READ_VECTOR
         staging += k * (CYCLES_PER_PACKED_VECTOR * vectors + CYCLES_PER_PACKED_RUN * runs)
+    elif way == "strips":
+        staging += _n_strips(product, layout_y, product.channels) * layout_y.length * (
+            CYCLES_PER_PACKED_VECTOR * columns / lanes + CYCLES_PER_PACKED_RUN)
     block = product.m / n_blocks
     panels = vectors // nv * panel_cycles(block, nv)
     if vectors % nv:

@@ -44,6 +44,7 @@ ctypedef struct job_t:
     const Py_ssize_t *block_starts            # [n_blocks + 1]
     int nv
     bint packed, by_row
+    bint strips                               # packed, as a strip for each column of taps
     bint in_place                             # the kernels read x where it lies
     bint straight                             # and write y, where pixels lie side by side
     Py_ssize_t tail                           # last pixels of every image that fc_dot computes
@@ -51,7 +52,9 @@ ctypedef struct job_t:
     # the window: planes [channel][row plane][column plane][length][pitch]
     const Py_ssize_t *offset                  # [chunk k]
     const Py_ssize_t *last_offset             # the same for a chunk with fewer taps
-    const Py_ssize_t *panel_offset            # [chunk k]: k * NR
+    const Py_ssize_t *panel_offset            # [chunk k]: k * NR, or from the first strip
+    const Py_ssize_t *strip_offset            # of a strip's first row: [channel][row plane][kx]
+    Py_ssize_t strip_size
     const Py_ssize_t *row_starts
     const Py_ssize_t *column_starts
     Py_ssize_t n_row_planes, n_column_planes, window_rows, pitch, channel_size, image_size
@@ -157,12 +160,12 @@ cdef inline void stage_window(const job_t *job, const tile_t *t, const chunk_t *
                 for px in range(job.n_column_planes):
                     stage_plane(job, t, chunk, image, c * step, min(step, chunk.nc - c * step),
                                 py, px, n_rows, n_columns, scratch)
-    if not job.packed:
+    if not job.packed or job.strips:
         clear_gaps(job, chunk, scratch)
 
 
 cdef inline void clear_gaps(const job_t *job, const chunk_t *chunk, char *scratch) noexcept nogil:
-    """Zeros between the channels of a window, where its last panel reads for nothing.
+    """Zeros between the channels of a window, where the last panel or row reads for nothing.
 
     What lies there may be subnormal: a product with it would take a hundred cycles.
     """

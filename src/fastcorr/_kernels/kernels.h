@@ -42,6 +42,7 @@
 #define FC_GEMM_MAX_ROWS 14
 #define FC_GEMM_MAX_VECTORS 4
 #define FC_DOT_MAX_PIXELS 4
+#define FC_GEMM_DOT_VECTORS 3
 #define FC_FILTERWISE_MAX_VECTORS 2
 #define FC_FILTERWISE_MAX_OUTPUTS 28
 #define FC_FILTERWISE_MOST_APART 14 /* of them at a step of more than 2 */
@@ -94,6 +95,12 @@ typedef void (*fc_gemm_fn)(ptrdiff_t k, const void *a, ptrdiff_t lda, const void
 typedef void (*fc_gemm_into_fn)(ptrdiff_t k, const void *a, ptrdiff_t lda, const void *b,
                                 const ptrdiff_t *offset, void *c, ptrdiff_t ldc, ptrdiff_t last,
                                 const void *bias, int accumulate);
+
+/* The same of FC_GEMM_DOT_VECTORS, and dot[i] (+)= sum over k of a[i * lda + k] * column[k], rounded
+ * as by fc_dot_fn. */
+typedef void (*fc_gemm_dot_fn)(ptrdiff_t k, const void *a, ptrdiff_t lda, const void *b,
+                               const ptrdiff_t *offset, void *c, ptrdiff_t ldc, ptrdiff_t last,
+                               const void *bias, const void *column, void *dot, int accumulate);
 
 /* A few pixels that would fill no vector, with vectors along k instead; pixel j is column j of b,
  * gathered: c[i * ldc + j] (+)= sum over k of a[i * lda + k] * b[j * ldb + k], i < m, j < n */
@@ -404,6 +411,7 @@ typedef struct {
     fc_is_finite_fn is_finite;
     fc_gemm_fn gemm[FC_GEMM_MAX_VECTORS + 1][FC_GEMM_MAX_ROWS + 1];
     fc_gemm_into_fn gemm_into[FC_GEMM_MAX_VECTORS + 1][FC_GEMM_MAX_ROWS + 1];
+    fc_gemm_dot_fn gemm_dot[FC_GEMM_MAX_ROWS + 1];         /* NULL where there is none */
     /* [stride - 1][kernel height, 0 = any][vectors]; NULL where there is none */
     fc_stencil_fn stencil[2][FC_STENCIL_MAX_HEIGHT + 1][FC_STENCIL_MAX_VECTORS + 1];
     fc_stencil_fn tall_stencil[2][FC_STENCIL_MAX_HEIGHT + 1][FC_STENCIL_MAX_VECTORS + 1];

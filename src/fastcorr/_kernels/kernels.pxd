@@ -10,6 +10,7 @@ cdef extern from "kernels.h" nogil:
         FC_FILTERWISE_MAX_VECTORS
         FC_FILTERWISE_MOST_APART
         FC_DOT_MAX_PIXELS
+        FC_GEMM_DOT_VECTORS
         FC_STENCIL_ROWS
         FC_STENCIL_TALL_ROWS
         FC_STENCIL_MAX_HEIGHT
@@ -46,6 +47,10 @@ cdef extern from "kernels.h" nogil:
     ctypedef void (*fc_gemm_into_fn)(
         Py_ssize_t, const void *, Py_ssize_t, const void *, const Py_ssize_t *, void *, Py_ssize_t,
         Py_ssize_t, const void *, int
+    ) noexcept nogil
+    ctypedef void (*fc_gemm_dot_fn)(
+        Py_ssize_t, const void *, Py_ssize_t, const void *, const Py_ssize_t *, void *, Py_ssize_t,
+        Py_ssize_t, const void *, const void *, void *, int
     ) noexcept nogil
     ctypedef void (*fc_dot_fn)(
         Py_ssize_t, Py_ssize_t, const void *, Py_ssize_t, const void *, Py_ssize_t, void *,
@@ -227,6 +232,7 @@ cdef extern from "kernels.h" nogil:
         fc_is_finite_fn is_finite
         fc_gemm_fn gemm[5][15]
         fc_gemm_into_fn gemm_into[5][15]
+        fc_gemm_dot_fn gemm_dot[15]
         fc_stencil_fn stencil[2][8][5]
         fc_stencil_fn tall_stencil[2][8][5]
         fc_sweep_fn sweep[8][5]
