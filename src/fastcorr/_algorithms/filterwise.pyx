@@ -52,6 +52,9 @@ TILE_PIXELS = 256               # enough of them pay for turning the weights
 SHARED_BYTES = 1408 * 1024      # by thread, of weights that are turned once for all tiles
 TILE_CYCLES = 50e3
 CYCLES_PER_TILE = 500
+CYCLES_PER_TURNED_VECTOR = 24.0
+CYCLES_PER_REGION = 10e3        # for threads to meet once more
+BYTES_PER_CYCLE_FROM_OTHERS = 1.5   # from the cache of another core
 CYCLES_PER_THREAD = 60e3
 CYCLES_PER_SECOND = 2e9
 
@@ -416,12 +419,7 @@ cdef class Filterwise(Tiled):
         job.window_columns = reach(job.ow, job.kw, job.stride_x, job.dilation_x)
 
         job.block_size = max(nr, lanes) * item
-        cut.shares = self.weights is not None
-        if cut.shares or turned_bytes(job) <= SHARED_BYTES * workers:
-            self._choose_shared_tiles(job, workers)
-            cut.shares |= job.n_row_tiles * job.n_image_tiles > 1
-        if not cut.shares:
-            self._choose_tiles(job, workers, k)
+        cut.shares = self._choose(job, workers, k)
         job.window_rows = reach(job.tile_rows, job.kh, job.stride_y, job.dilation_y)
         # An odd number of cache lines: channels spread over the sets of the cache.
         job.channel_size = odd_lines(job.window_rows * job.window_columns * item) // item
@@ -475,14 +473,70 @@ cdef class Filterwise(Tiled):
     cdef double _cycles(self, const job_t *job):
         return (<double> job.n_images * job.groups * job.n_blocks * job.oh) * self._row_cycles(job)
 
-    cdef void _choose_shared_tiles(self, job_t *job, int workers):
-        """Tiles of least time where w is turned before: each stages x for all its blocks."""
-        item, lanes = job.kernel.item_bytes, job.kernel.lanes
+    cdef double _staged_row(self, const job_t *job):
+        """Cycles of a row of the window."""
+        if not self.is_padded and self.loads_as_computed:
+            return 0
+        return job.channels * (20 + 8.0 * job.window_columns / job.kernel.lanes)
+
+    cdef double _turning(self, const job_t *job):
+        """Cycles of a block of w."""
+        return CYCLES_PER_TURNED_VECTOR * max(job.nv, 1) * job.channels * job.kh * job.kw
+
+    cdef bint _choose(self, job_t *job, int workers, k) except -1:
+        """Choose tiles, and whether w is turned once for all of them."""
+        if self.weights is not None or turned_bytes(job) <= SHARED_BYTES * workers:
+            shared = self._choose_shared_tiles(job, workers)
+            if self.weights is not None:
+                return True
+            if workers > 1:
+                own, images, rows, blocks = self._own_tiles(job, workers, k)
+                if own < shared:
+                    job.tile_images = images
+                    self._set_tiles(job, rows, blocks)
+                    return False
+            if job.n_row_tiles * job.n_image_tiles > 1:
+                return True
+        self._choose_tiles(job, workers, k)
+        return False
+
+    cdef tuple _own_tiles(self, const job_t *job, int workers, k):
+        """(cycles, images, rows, blocks) of the best tiles that turn w, about one for each thread.
+
+        In small problems threads would wait longer for each other's weights.
+        """
+        item, turning = job.kernel.item_bytes, self._turning(job)
         row_bytes = job.chunk_channels * job.window_columns * item
-        staged_row = 0
-        if self.is_padded or not self.loads_as_computed:
-            staged_row = job.channels * (20 + 8 * job.window_columns / lanes)
-        block_row = self._row_cycles(job)
+        staged_row, block_row = self._staged_row(job), self._row_cycles(job)
+        best = math.inf, 1, 1, 1
+        for rows in even_pieces(job.oh):
+            window_rows = reach(rows, job.kh, job.stride_y, job.dilation_y)
+            acc_bytes = rows * job.ow * job.nr * item
+            if window_rows * row_bytes > WINDOW_BYTES or acc_bytes > ACC_BYTES or job.n_chunks > 1:
+                continue
+            for blocks in even_pieces(job.n_blocks):
+                if blocks * k * job.block_size > WEIGHTS_BYTES:
+                    continue
+                others = job.groups * ceil_div(job.oh, rows) * ceil_div(job.n_blocks, blocks)
+                images = max(ceil_div(job.n_images, ceil_div(workers, others)), 1)
+                cycles = CYCLES_PER_TILE + blocks * turning + images * (
+                    window_rows * staged_row + blocks * rows * block_row)
+                waves = ceil_div(others * ceil_div(job.n_images, images), workers)
+                time = (waves + 0.02) * cycles * max(1, cycles / MAX_TILE_CYCLES)
+                best = min(best, (time, images, rows, blocks))
+        return best
+
+    cdef double _choose_shared_tiles(self, job_t *job, int workers):
+        """Tiles of least time where w is turned before: each stages x for all its blocks."""
+        item = job.kernel.item_bytes
+        row_bytes = job.chunk_channels * job.window_columns * item
+        staged_row, block_row = self._staged_row(job), self._row_cycles(job)
+        turning = from_others = 0
+        if self.weights is None:
+            turning = self._turning(job) * job.groups * job.n_blocks / workers
+        if self.weights is None and workers > 1:
+            turning += CYCLES_PER_REGION
+            from_others = turned_bytes(job) * (1 - 1 / workers) / BYTES_PER_CYCLE_FROM_OTHERS
         best = None
         for rows in even_pieces(job.oh):
             window_rows = reach(rows, job.kh, job.stride_y, job.dilation_y)
@@ -497,14 +551,17 @@ cdef class Filterwise(Tiled):
                 waves = job.oh / rows * job.n_blocks / blocks * job.groups * job.n_images / workers
                 waves = math.ceil(waves) + 0.02 if workers > 1 else waves
                 time = waves * cycles * max(1, cycles / MAX_TILE_CYCLES)
+                if ceil_div(job.n_blocks, blocks) * job.groups % workers:
+                    time += from_others  # or each thread takes what it has turned
                 if best is None or time < best[0]:
                     best = time, rows, blocks, cycles
-        _, rows, blocks, cycles = best
+        time, rows, blocks, cycles = best
         per_image = job.groups * ceil_div(job.oh, rows) * ceil_div(job.n_blocks, blocks)
         images = min(int(TILE_CYCLES / cycles), job.n_images * per_image // (4 * workers),
                      job.n_images)
         job.tile_images = max(images, 1) if job.n_chunks == 1 else 1
         self._set_tiles(job, rows, blocks)
+        return time + turning
 
     cdef void _choose_tiles(self, job_t *job, int workers, k):
         """Tiles that stay in the cache, enough for the threads, of pixels that pay for w."""
