@@ -30,7 +30,7 @@ VECTOR = 16  # outputs or channels that are computed at once, also where there a
 # The matrix products count cycles: one of them for a multiply-add of vectors.
 CYCLES_PER_SECOND = 3.66e9
 CYCLES_PER_TURNED = 2.0  # number of w; Intel Xeon, AVX-512, 2026-11-28
-FILTERWISE = 0.92  # by the time of gemm, fitted to 79 layers on the same processor
+FILTERWISE = 0.95  # by the time of gemm, fitted to 31 layers on an EPYC (Zen 5), 2026-11-28
 GEMM_ROWS = {1: 14, 2: 14, 3: 9, 4: 6}  # most rows of a block beside so many vectors
 FILTERWISE_OUTPUTS = {0.5: 14, 1: 28, 2: 14}  # most outputs of filterwise beside them
 FILTERWISE_OUTPUTS_APART = {0.5: 14, 1: 14, 2: 14}  # under a stride of more than 2
@@ -87,10 +87,12 @@ def gemm(problem, is_bound=False):
     )
     planes = math.prod(n_phases(*axis) for axis in axes)
     packed = -(-oh * ow // lanes)
+    strips = n_phases(*axes[0]) * problem.KW * rows * (8 + 2 * ow / lanes)
     cycles = min(
         _blocks(m, -(-((oh - 1) * columns + ow) // lanes)) * k,  # as the window lies
         _blocks(m, oh * -(-ow // lanes)) * k,  # row by row
-        (_blocks(m, packed) + 2 * packed + 4 * (oh + packed / 2)) * k,
+        _blocks(m, packed) * k
+        + channels * min((2 * packed + 4 * (oh + packed / 2)) * n_taps, strips),
     )
     vector = 8 if problem.stride[1] <= 2 else 40  # larger strides are copied number by number
     row = (20 if planes == 1 else 30) + vector * columns / lanes
@@ -123,7 +125,7 @@ def filterwise(problem, is_bound=False):
     vectors = -(-m // lanes)
     k = channels * taps
     met = k * _share_of_rows(problem) if problem.padding_mode == "constant" else k
-    row = 6 * vectors * ow
+    row = (6 if problem.channels_last else 9) * vectors * ow  # to store them
     # Blocks of two vectors, and one of a single vector, where loads take longer than products; half
     # of one takes as long, if the processor's units are as wide. Fitted to 30 layers of 2 to 48
     # output channels on an Intel Xeon with AVX-512, 2026-11-28.
