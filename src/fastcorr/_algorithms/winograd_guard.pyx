@@ -49,7 +49,7 @@ import_array()
 ERROR = 7.0
 MIN_SHARE = 0.3
 WORST = 16.0
-# t above, beside the root mean square of a row of w.
+# t above, beside the size of a row of w: half to twice its root mean square.
 LEAST_WEIGHT = 1 / 64.0
 # The kernel's roots are up to 6.1 % too large.
 GREATEST_SQUARED_ROOT = 1.125
@@ -127,12 +127,13 @@ cdef class Guard:
                           double *greatest) noexcept nogil:
         cdef const fc_winograd_row_t *row
         cdef fc_winograd_bounds_t *bounds = self.bounds + group
-        cdef double size, worst, root_channels = sqrt(self.channels)
+        cdef double size, worst, scale, root_channels = sqrt(self.channels)
+        cdef double[25] largest  # of worst / root
         cdef Py_ssize_t i
         cdef int k
         memset(bounds, 0, sizeof(fc_winograd_bounds_t))
         for k in range(self.taps):
-            bounds.taps[k] = bounds.roots[k] = LARGE
+            bounds.taps[k], largest[k] = LARGE, self.least_root / LARGE
         for i in range(group * self.rows, (group + 1) * self.rows):
             row = self.measured + i
             if row.size == 0:
@@ -144,11 +145,12 @@ cdef class Guard:
             smallest[0] = min(smallest[0], row.size)
             greatest[0] = max(greatest[0], row.size * size)
             worst = self.worst_error * size + sqrt(row.raised * root_channels)  # sum of x^2 by e
+            scale = 1 / (self.channels * self.error * size)
             for k in range(self.taps):
-                bounds.taps[k] = min(bounds.taps[k],
-                                     row.taps[k] / (self.channels * self.error * size))
-                bounds.roots[k] = min(bounds.roots[k],
-                                      self.least_root / (row.inverses[k] * worst))
+                bounds.taps[k] = min(bounds.taps[k], row.taps[k] * scale)
+                largest[k] = max(largest[k], row.inverses[k] * worst)
+        for k in range(self.taps):
+            bounds.roots[k] = self.least_root / largest[k]
 
 
 cdef void mark_padding(const axis_t *axis, Py_ssize_t k, Py_ssize_t m, Py_ssize_t n_outputs,

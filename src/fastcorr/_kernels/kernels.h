@@ -286,8 +286,8 @@ typedef void (*fc_winograd_output_filterwise_fn)(const void *products, ptrdiff_t
 typedef void (*fc_winograd_scale_fn)(const void *w, ptrdiff_t n_rows, ptrdiff_t row_step,
                                      ptrdiff_t n_channels, void *scale, void *inverse);
 
-/* Of one row of w, [n_channels][RH][RW], times inverse [n_channels][RH * RW] and in units of `size`, about its
- * root mean square (0: all zeros; infinity: beyond what the others can be computed from). */
+/* Of one row of w, [n_channels][RH][RW], times inverse [n_channels][RH * RW] and in units of `size`, half to
+ * twice its root mean square (0: all zeros; infinity: beyond what the others can be computed from). */
 typedef struct {
     double size, taps[25]; /* sums of |w| over channels */
     double inverses[25];   /* and of about 1 / max(|w|, floor) */
