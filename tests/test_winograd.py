@@ -14,13 +14,14 @@ from layouts import LAYOUTS
 
 import fastcorr
 from fastcorr import _plan
-from fastcorr._algorithms import winograd_guard
+from fastcorr._algorithms import winograd, winograd_guard
+from fastcorr._padding import margins_of
 
 pytestmark = pytest.mark.kernels
 
 # One less, at, and one more than: tiles of 4 and vectors of 2 to 16 of them across; blocks of rows
 # and of filters; chunks of 32, of 64 and of 128 channels; 48 tiles, up to which vectors are along
-# filters.
+# filters, and 49 and 110, of which these fill vectors badly and well.
 EDGES = [
     *(Case((32, h, w), (5, 32, 3, 3), {"padding": 1}) for h, w in [
         (1, 1), (1, 40), (40, 1), (2, 3), (4, 4), (5, 7), (8, 8), (8, 9), (9, 8), (13, 12),
@@ -33,6 +34,9 @@ EDGES = [
     ]),
     *(Case((c, 27, 30), (f, c, 3, 3)) for c, f in [
         (33, 1), (63, 2), (64, 6), (65, 12), (96, 13), (127, 14), (129, 15), (255, 28),
+    ]),
+    *(Case((c, 45, 42), (f, c, 3, 3)) for c, f in [
+        (33, 1), (63, 2), (65, 12), (96, 13), (127, 14), (129, 15),
     ]),
     *(Case((n, 40, 7, 7), (3, 40, 3, 3), {"padding": 1}) for n in (1, 2, 5)),
     Case((3, 70, 11, 10), (8, 35, 3, 3), {"groups": 2, "padding": "full"}),
@@ -372,14 +376,39 @@ INVARIANT = [
     Case((3, 40, 9, 13), (70, 40, 5, 5), {"padding": 2}),
     Case((3, 48, 30, 31), (50, 48, 1, 3)),
     Case((3, 48, 9, 13), (70, 48, 3, 1), {"padding": (1, 0)}),
+    Case((2, 64, 45, 42), (64, 64, 3, 3), {"padding": 1}),
 ]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_threads_share_the_vectors_that_are_left(isa, dtype, monkeypatch):
+    """Where their number is none of the threads': cuts that the cost model may not choose here."""
+    case = Case((64, 76, 28), (64, 64, 3, 3), {"padding": 1})  # 133 tiles
+    x, w = normal_arrays(case, dtype)
+    x[4, -1, -2] = 1e12  # a tile by definition
+    options = {"method": "winograd", **case.options}
+    y = fastcorr.corr2d(x, w, workers=1, **options)
+    problem = fastcorr.explain(x, w, **options).problem
+    all_candidates = winograd.candidates
+
+    def candidates(*args):
+        found = [*all_candidates(*args)]
+        return [c for c in found if c.rest > 0] or found
+
+    monkeypatch.setattr(winograd, "candidates", candidates)
+    runner = winograd.Winograd(problem, *margins_of(problem))
+    out = np.empty_like(y)
+    for workers in (2, 3):
+        runner.run(x, w, None, out, bytes(8), workers)
+        check_bits(out, y)
+    assert not all("0 vectors in ranges" in repr(runner.cut(workers)) for workers in (2, 3))
 
 
 @pytest.mark.parametrize("case", INVARIANT, ids=str)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_bitwise_for_any_workers_and_in_a_batch(isa, dtype, case):
     x, w = normal_arrays(case, dtype)
-    x[0, 1, 2, 3], x[-1, 3, 2, 1] = 1e12, np.nan  # some tiles by definition
+    x[0, 1, 2, 3], x[-1, 3, 2, 1], x[-1, 4, -1, -2] = 1e12, np.nan, 1e12  # tiles by definition
     options = {"method": "winograd", **case.options}
     y = fastcorr.corr2d(x, w, workers=1, **options)
     for workers in (2, 3, 7):

@@ -38,7 +38,7 @@ from fastcorr._algorithms.window cimport axis_of, ceil_div
 from fastcorr._algorithms.winograd_filterwise cimport multiply_filters, transform_filters
 from fastcorr._algorithms.winograd_guard cimport Guard, is_mostly_padding, mark_padding
 from fastcorr._algorithms.winograd_tiles cimport (
-    block_start, channel_of, chunk_start, job_t, locate_tiles, next_run, run_t, task_t, window_of,
+    block_start, channel_of, chunk_start, job_t, locate_task, next_run, run_t, task_t, window_of,
 )
 from fastcorr._kernels.dispatch cimport kernels
 from fastcorr._kernels.kernels cimport (
@@ -299,11 +299,7 @@ cdef void run_task(const void *job_, Py_ssize_t index, char *scratch) noexcept n
     cdef run_t run
     cdef Py_ssize_t i, end, panel, n_spoiled = 0
     cdef unsigned char *spoiled = <unsigned char *> (scratch + job.at_spoiled)
-    locate_tiles(job, index % job.n_tile_blocks, &t)
-    index //= job.n_tile_blocks
-    t.block0 = index % job.n_block_ranges * job.tile_blocks
-    t.block1 = min(t.block0 + job.tile_blocks, job.n_blocks)
-    t.group = index // job.n_block_ranges
+    locate_task(job, index, &t)
     memset(spoiled, 0, t.n_tiles)
     if job.filters > 0:
         for i in range(job.mw * job.nv * job.kernel.lanes):
@@ -378,8 +374,9 @@ cdef class Cut(TiledCut):
         cdef job_t *job = &self.job
         return (
             f"<{self.n_tiles} tasks of up to {job.panels} panels of {job.nv * job.kernel.lanes} "
-            f"tiles {job.mh} x {job.mw} and {job.tile_blocks} of {job.n_blocks} blocks, weights "
-            f"{'shared' if self.shared else 'local'}, {self.workers} threads>")
+            f"tiles {job.mh} x {job.mw} and {job.tile_blocks} of {job.n_blocks} blocks, {job.rest} "
+            f"vectors in ranges, weights {'shared' if self.shared else 'local'}, "
+            f"{self.workers} threads>")
 
 
 cdef class Weights:
@@ -426,7 +423,7 @@ cdef class Winograd(Tiled):
         job.tiles_per_image = ceil_div(job.oh, job.mh) * job.tiles_across
         job.n_tiles = self.problem.N * job.tiles_per_image
         job.filters = 0
-        if is_filterwise(job.tiles_per_image):
+        if is_filterwise(job.tiles_per_image, job.n_tiles, job.kernel.lanes):
             job.filters = FC_FILTERWISE_MAX_VECTORS * job.kernel.lanes
         return form
 
@@ -448,13 +445,14 @@ cdef class Winograd(Tiled):
         cdef Cut cut = Cut.__new__(Cut)
         cdef job_t *job = &cut.job
         cdef Py_ssize_t item = kernel.item_bytes, lanes = kernel.lanes, at = 0, nr, rows, columns
-        _, task_cycles, nv, panels, n_tile_blocks, n_blocks, blocks, shared = best
+        _, task_cycles, nv, panels, n_tile_blocks, n_blocks, blocks, shared, rest = best
         nr = nv * lanes
         job[0] = self.base
         job.kernel = kernel
         job.nv, job.panels, job.n_blocks, job.tile_blocks = nv, panels, n_blocks, blocks
         job.n_block_ranges = ceil_div(n_blocks, blocks)
         job.n_tile_blocks = n_tile_blocks
+        job.rest, job.rest_ranges = rest, workers
         cut.shared = shared
         rows = job.filters if job.filters > 0 else ceil_div(job.rows, n_blocks)
 
@@ -513,6 +511,8 @@ cdef class Winograd(Tiled):
         job.at_acc, at = at, at + whole_lines((rows + 1) * blocks * job.pixels * item)
         cut.task_bytes = at
         cut.n_tiles = job.groups * job.n_block_ranges * job.n_tile_blocks
+        if rest > 0:
+            cut.n_tiles += workers
         worth = int(cut.n_tiles * task_cycles / CYCLES_PER_THREAD) + 1
         cut.workers = min(workers, cut.n_tiles, worth)
         cut.scratch_bytes = at

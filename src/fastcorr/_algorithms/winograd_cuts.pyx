@@ -28,9 +28,14 @@ MIN_CHANNELS = 32
 SUMMED_CHANNELS = 32
 
 # Of an image: with more, vectors of tiles are full anyway, and need not be transposed for y (256
-# channels at 14 x 14 gained 12 %, 96 -> 208 at 17 x 17 11 %, 128 at 28 x 28 nothing, 64 at 56 x 56
-# would lose 40 %: Xeon of the 5th generation, AVX-512, 2026-11).
+# channels at 14 x 14 gained 12 %, 64 at 56 x 56 would lose 40 %: Xeon of the 5th generation,
+# AVX-512, 2026-11).
 MOST_TILES_FILTERWISE = 48
+# In all, if vectors of them would be filled by less than this: 128 channels at 28 x 28 gain 18 %,
+# 256 15 %, prepared 26 % and 43 %, 48 -> 80 at 35 x 35 4 % and 12 %; 64 at 32 x 32 would lose 6 %,
+# 128 at 28 x 28 in batches of 16 5 % (EPYC, Zen 5, two threads, 2026-11).
+MOST_TILES_BADLY_FILLED = 128
+LEAST_FILLED = 0.9
 
 # Transformed weights up to this are kept for all blocks of tiles, or else made where they are used.
 SHARED_BYTES = 16 << 20
@@ -122,12 +127,11 @@ def form_of(problem, is_fused=True):
     return form
 
 
-def is_filterwise(tiles_per_image):
-    """Whether vectors run along the output channels, or along tiles.
-
-    By the image alone, as transformed weights serve batches of any size.
-    """
-    return tiles_per_image <= MOST_TILES_FILTERWISE
+def is_filterwise(tiles_per_image, n_tiles, lanes):
+    """Whether vectors run along the output channels, or along tiles."""
+    filled = n_tiles / lanes / max(ceil_div(n_tiles, lanes), 1)
+    return tiles_per_image <= MOST_TILES_FILTERWISE or (
+        n_tiles <= MOST_TILES_BADLY_FILLED and filled < LEAST_FILLED)
 
 
 def n_chunks_of(channels):
@@ -154,7 +158,8 @@ def seconds(problem, is_bound=False):
     n_tiles = max(problem.N, 1) * tiles_down * tiles_across
     best = min(candidates(
         form, problem.groups, problem.F // problem.groups, channels, n_chunks_of(channels), n_tiles,
-        tiles_across, is_filterwise(tiles_down * tiles_across), (0, 14, 14, 9, 6), lanes, item, 1,
+        tiles_across, is_filterwise(tiles_down * tiles_across, n_tiles, lanes), (0, 14, 14, 9, 6),
+        lanes, item, 1,
         is_bound and transformed_bytes(form, problem.F, channels, item) <= KEPT_BYTES))
     # Tiles that mark_padding finds.
     inner_down, inner_across = (
@@ -165,18 +170,31 @@ def seconds(problem, is_bound=False):
     redone = n_tiles * (1 - inner_down * inner_across / (tiles_down * tiles_across))
     cycles = redone * problem.n_weights * 1.5
     cycles *= ceil_div(math.prod(form.m), lanes)
-    return (best[0] + cycles) / CYCLES_PER_SECOND
+    return (best.cycles + cycles) / CYCLES_PER_SECOND
+
+
+class Candidate(NamedTuple):
+    """A way to cut the work; tasks are blocks of tiles by ranges of blocks of rows of w."""
+
+    cycles: float
+    task_cycles: float
+    nv: int  # vectors of tiles in a panel
+    panels: int  # most of a task
+    n_tile_blocks: int
+    n_blocks: int  # of rows of w
+    blocks: int  # of these in a range
+    is_shared: bool  # w is transformed before
+    # Vectors of tiles that are left of equal numbers for each thread: they take a range each.
+    rest: int = 0
 
 
 def candidates(form, groups, rows, channels, n_chunks, n_tiles, tiles_across, filterwise, gemm_rows,
                lanes, item, workers, is_bound):
-    """Yield (cycles, cycles of a task, vectors and panels of it, blocks of tiles, of rows, of these
-    in a task, shared weights).
+    """Yield candidates.
 
     `filterwise`: with vectors along the rows of w. `is_bound`: the transformed weights are there
     before.
     """
-    (mh, mw), points = form.m, form.n_points
     transform = CYCLES_PER_WEIGHTS * math.prod(form.r) / 9 * rows * ceil_div(channels, lanes)
     u_bytes = transformed_bytes(form, groups * rows, channels, item)
     n_vectors = ceil_div(n_tiles, lanes)
@@ -185,42 +203,27 @@ def candidates(form, groups, rows, channels, n_chunks, n_tiles, tiles_across, fi
     else:
         choices = block_choices(rows, gemm_rows, False)
     for nv, n_blocks in choices:
-        block = rows / n_blocks
+        def cycles_of(vectors, tiles, largest):
+            return _block_cycles(
+                form, rows / n_blocks, channels, n_chunks, vectors, tiles, largest, nv,
+                tiles_across, filterwise, gemm_rows, lanes, item)
+
         for n_tile_blocks in _tile_blocks(n_vectors, nv, workers):
-            largest = ceil_div(n_vectors, n_tile_blocks)  # vectors of a block of tiles
-            panels = ceil_div(largest, nv)
-            # Of an average block:
-            vectors, tiles = n_vectors / n_tile_blocks, n_tiles / n_tile_blocks
-            lines = tiles / tiles_across + panels
-            v_bytes = points * channels * tiles * item
-            staging = channels * (
-                CYCLES_PER_INPUT_VECTOR / 2 * form.a[0] / 6 * (mw * tiles / lanes + lines)
-                + CYCLES_PER_INPUT_ROW / 2 * lines
-                + CYCLES_PER_INPUT_TILES * (points / 36) * (tiles / lanes + lines / 2))
+            vectors, tiles = n_vectors / n_tile_blocks, n_tiles / n_tile_blocks  # on average
+            largest = ceil_div(n_vectors, n_tile_blocks)
+            excess = largest / vectors
             if filterwise:
-                calls = ceil_div(tiles, gemm_rows[FC_FILTERWISE_MAX_VECTORS])
-                products = calls * panel_cycles(tiles / calls, block / lanes)
-            else:
-                calls = panels
-                larger = largest % panels
-                products = vectors / largest * (
-                    larger * panel_cycles(block, largest // panels + 1)
-                    + (panels - larger) * panel_cycles(block, largest // panels))
-            per_block = points * (products * channels + CYCLES_PER_CALL * n_chunks * calls)
-            per_block += block * (CYCLES_PER_OUTPUT_TILES * points / 36 * vectors
-                                  + CYCLES_PER_OUTPUT_ROW * mh * lines)
-            if v_bytes > CACHE_BYTES:
-                per_block += v_bytes / WEIGHT_BYTES_PER_CYCLE / 4
+                excess = ceil_div(n_tiles, n_tile_blocks) / tiles
+            staging, per_block = cycles_of(vectors, tiles, largest)
             for blocks in even_pieces(n_blocks):
                 ranges = groups * ceil_div(n_blocks, blocks)
-                for shared in [True] if is_bound else [True, False]:
-                    if shared and u_bytes > SHARED_BYTES and not is_bound:
-                        continue
+                for is_shared in _sharings(u_bytes, is_bound):
                     weights = transform * blocks / n_blocks
-                    if shared:
-                        weights = u_bytes / groups * blocks / n_blocks / WEIGHT_BYTES_PER_CYCLE / 4
+                    if is_shared:
+                        weights = (
+                            u_bytes / groups * blocks / n_blocks / WEIGHT_BYTES_PER_CYCLE / 4)
                     tiles_cycles = staging + blocks * per_block
-                    task = tiles_cycles * largest / vectors + weights
+                    task = tiles_cycles * excess + weights
                     rounds = ceil_div(ranges * n_tile_blocks, workers)
                     cycles = (rounds - 1) * (tiles_cycles + weights) + task
                     if workers > 1:  # a little for the last thread to finish on a busy machine
@@ -228,11 +231,76 @@ def candidates(form, groups, rows, channels, n_chunks, n_tiles, tiles_across, fi
                     if blocks < n_blocks:
                         cycles *= REPEATED_INPUT
                     cycles *= max(1, task / MAX_TILE_CYCLES)
-                    if shared and not is_bound:
-                        cycles += 1.3 * transform * groups / workers
-                        if workers > 1:
-                            cycles += u_bytes / BYTES_PER_CYCLE_FROM_OTHERS
-                    yield cycles, task, nv, panels, n_tile_blocks, n_blocks, blocks, shared
+                    if is_shared and not is_bound:
+                        cycles += _sharing_cycles(transform * groups, u_bytes, workers)
+                    yield Candidate(
+                        cycles, task, nv, ceil_div(largest, nv), n_tile_blocks, n_blocks, blocks,
+                        is_shared)
+        whole, rest = divmod(n_vectors, workers)
+        if (filterwise or groups > 1 or n_blocks < workers or whole == 0
+                or not 0 < rest <= nv * MOST_PANELS):
+            continue
+        blocks = ceil_div(n_blocks, workers)
+        tiles = whole * lanes  # of a thread
+        rest_staging, rest_block = cycles_of(rest, n_tiles - workers * tiles, rest)
+        for pieces in {ceil_div(whole, nv * panels) for panels in PANELS}:
+            largest = ceil_div(whole, pieces)
+            staging, per_block = cycles_of(whole / pieces, tiles / pieces, largest)
+            for is_shared in _sharings(u_bytes, is_bound):
+                weights = u_bytes / WEIGHT_BYTES_PER_CYCLE / 4 if is_shared else transform
+                task = staging + n_blocks * per_block + weights
+                rest_task = rest_staging + blocks * (rest_block + weights / n_blocks)
+                cycles = pieces * task + REPEATED_INPUT * rest_task + 0.1 * max(task, rest_task)
+                cycles *= max(1, task / MAX_TILE_CYCLES)
+                if is_shared and not is_bound:
+                    cycles += _sharing_cycles(transform, u_bytes, workers)
+                yield Candidate(
+                    cycles, task, nv, ceil_div(max(largest, rest), nv), pieces * workers, n_blocks,
+                    n_blocks, is_shared, rest)
+
+
+def _sharings(u_bytes, is_bound):
+    """Whether w may be transformed before all tasks."""
+    if is_bound:
+        return [True]
+    return [True, False] if u_bytes <= SHARED_BYTES else [False]
+
+
+def _sharing_cycles(transform, u_bytes, workers):
+    """To transform w before, and for threads to take each other's."""
+    from_others = u_bytes / BYTES_PER_CYCLE_FROM_OTHERS if workers > 1 else 0
+    return 1.3 * transform / workers + from_others
+
+
+def _block_cycles(form, block, channels, n_chunks, vectors, tiles, largest, nv, tiles_across,
+                  filterwise, gemm_rows, lanes, item):
+    """Cycles of a block of tiles: for its inputs, and for each block of rows of w.
+
+    It has so many vectors on average, the largest one `largest`.
+    """
+    (mh, mw), points = form.m, form.n_points
+    panels = ceil_div(largest, nv)
+    lines = tiles / tiles_across + panels
+    staging = channels * (
+        CYCLES_PER_INPUT_VECTOR / 2 * form.a[0] / 6 * (mw * tiles / lanes + lines)
+        + CYCLES_PER_INPUT_ROW / 2 * lines
+        + CYCLES_PER_INPUT_TILES * (points / 36) * (tiles / lanes + lines / 2))
+    if filterwise:
+        calls = ceil_div(tiles, gemm_rows[FC_FILTERWISE_MAX_VECTORS])
+        products = calls * panel_cycles(tiles / calls, block / lanes)
+    else:
+        calls = panels
+        larger = largest % panels
+        products = vectors / largest * (
+            larger * panel_cycles(block, largest // panels + 1)
+            + (panels - larger) * panel_cycles(block, largest // panels))
+    per_block = points * (products * channels + CYCLES_PER_CALL * n_chunks * calls)
+    per_block += block * (CYCLES_PER_OUTPUT_TILES * points / 36 * vectors
+                          + CYCLES_PER_OUTPUT_ROW * mh * lines)
+    v_bytes = points * channels * tiles * item
+    if v_bytes > CACHE_BYTES:
+        per_block += v_bytes / WEIGHT_BYTES_PER_CYCLE / 4
+    return staging, per_block
 
 
 def _tile_blocks(n_vectors, nv, workers):

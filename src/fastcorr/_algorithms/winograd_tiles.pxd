@@ -5,7 +5,8 @@ Tiles have one flat index over images, rows and columns. A panel is up to NR of 
 whole vectors; those in it that lie side by side in one image are a run: one window of x.
 
 Blocks of tiles have equal numbers of vectors, or nearly so, and so have the panels of a block: a
-last one of few tiles would take a third of the time of a whole one, waiting for weights.
+last one of few tiles would take a third of the time of a whole one, waiting for weights. Where
+vectors run along the filters, they have equal numbers of tiles.
 """
 
 from fastcorr._algorithms.operands cimport image_t
@@ -46,6 +47,7 @@ ctypedef struct job_t:
     # blocks
     int nv
     Py_ssize_t panels, n_blocks, set_blocks, tile_blocks, n_block_ranges, n_tile_blocks
+    Py_ssize_t rest, rest_ranges    # vectors of tiles behind the blocks, for ranges of their own
     const Py_ssize_t *offset        # [nv][chunk]: k * nv * lanes
     # for tiles by the definition, in chunks of channels: where tap k lies in a window, k * pixels
     const Py_ssize_t *tap_offset
@@ -84,18 +86,45 @@ cdef inline Py_ssize_t chunk_start(const job_t *job, Py_ssize_t chunk) noexcept 
     return job.channels * chunk // job.n_chunks
 
 
+cdef inline void locate_task(const job_t *job, Py_ssize_t index, task_t *t) noexcept nogil:
+    cdef Py_ssize_t n, part
+    if job.rest == 0:
+        locate_tiles(job, index % job.n_tile_blocks, t)
+        index //= job.n_tile_blocks
+        t.block0 = index % job.n_block_ranges * job.tile_blocks
+        t.block1 = min(t.block0 + job.tile_blocks, job.n_blocks)
+        t.group = index // job.n_block_ranges
+        return
+    # For each range of the rest as many blocks of tiles, so that threads take both.
+    n = job.n_tile_blocks // job.rest_ranges
+    part, index = index // (n + 1), index % (n + 1)
+    t.group, t.block0, t.block1 = 0, 0, job.n_blocks
+    if index < n:
+        locate_tiles(job, part * n + index, t)
+    else:
+        locate_tiles(job, job.n_tile_blocks, t)
+        t.block0 = job.n_blocks * part // job.rest_ranges
+        t.block1 = job.n_blocks * (part + 1) // job.rest_ranges
+
+
 cdef inline void locate_tiles(const job_t *job, Py_ssize_t index, task_t *t) noexcept nogil:
-    """The tiles of that block, and their panels."""
-    cdef Py_ssize_t lanes = job.kernel.lanes, n = ceil_div(job.n_tiles, lanes), panel, first, end
-    first = n * index // job.n_tile_blocks
-    n = n * (index + 1) // job.n_tile_blocks - first
-    t.tile0 = first * lanes
-    t.n_tiles = min(n * lanes, job.n_tiles - t.tile0)
-    t.n_panels = ceil_div(n, job.nv)
+    """The tiles of that block, the rest being the last, and their panels."""
+    cdef Py_ssize_t lanes = job.kernel.lanes, step = 1 if job.filters > 0 else lanes
+    cdef Py_ssize_t n = ceil_div(job.n_tiles, step), panel, first, end
+    if index == job.n_tile_blocks:
+        first, n = n - job.rest, job.rest
+    else:
+        end = (n - job.rest) * (index + 1) // job.n_tile_blocks
+        first = (n - job.rest) * index // job.n_tile_blocks
+        n = end - first
+    t.tile0 = first * step
+    t.n_tiles = min(n * step, job.n_tiles - t.tile0)
+    t.n_panels = ceil_div(n * step, job.nv * lanes)
     for panel in range(t.n_panels):
         first, end = n * panel // t.n_panels, n * (panel + 1) // t.n_panels
-        t.start[panel], t.vectors[panel] = first * lanes, <int> (end - first)
-        t.tiles[panel] = min(end * lanes, t.n_tiles) - t.start[panel]
+        t.start[panel] = first * step
+        t.tiles[panel] = min(end * step, t.n_tiles) - t.start[panel]
+        t.vectors[panel] = <int> ceil_div(t.tiles[panel], lanes)
 
 
 cdef inline void next_run(const job_t *job, Py_ssize_t first, Py_ssize_t lane, Py_ssize_t n,
