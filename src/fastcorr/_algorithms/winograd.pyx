@@ -137,17 +137,22 @@ cdef void transform_run(const job_t *job, const run_t *run, Py_ssize_t group, ch
 
 cdef void multiply(const job_t *job, const task_t *t, char *scratch) noexcept nogil:
     """All panels times the rows of the task, through to y."""
-    cdef Py_ssize_t first, end, block, panel, m0, mr, i
+    cdef Py_ssize_t first, end, block, panel, first_row, m0, mr, i
     cdef int point
     for i in range(ceil_div(t.block1 - t.block0, job.set_blocks)):
         first = t.block0 + i * job.set_blocks
         end = min(first + job.set_blocks, t.block1)
+        first_row = block_start(job, first)
         if job.u == NULL:
             transform_rows(job, t, first, end, scratch)
         # At one point the panels stay in the first cache.
         for point in range(job.n_points):
+            m0 = first_row
             for block in range(first, end):
-                multiply_point(job, t, point, first, block, scratch)
+                mr = block_start(job, block + 1) - m0
+                multiply_point(job, t, point, m0, mr, m0 - first_row,
+                               products_of(job, 0, block - first, scratch), scratch)
+                m0 += mr
         for block in range(first, end):
             m0 = block_start(job, block)
             mr = block_start(job, block + 1) - m0
@@ -172,22 +177,20 @@ cdef void transform_rows(const job_t *job, const task_t *t, Py_ssize_t first, Py
             job.taps, job.w_end, scratch + job.at_u + (m - m0) * job.lda * item, job.local_step)
 
 
-cdef inline void multiply_point(const job_t *job, const task_t *t, int point, Py_ssize_t first,
-                                Py_ssize_t block, char *scratch) noexcept nogil:
-    """One block of rows, all panels and all chunks of channels."""
+cdef inline void multiply_point(const job_t *job, const task_t *t, int point, Py_ssize_t m0,
+                                Py_ssize_t mr, Py_ssize_t local_row, char *products,
+                                char *scratch) noexcept nogil:
+    """Rows of w from m0 on, which are the `local_row`th if made here; all panels and chunks."""
     cdef Py_ssize_t item = job.kernel.item_bytes, lanes = job.kernel.lanes
-    cdef Py_ssize_t m0 = block_start(job, block), mr = block_start(job, block + 1) - m0
-    cdef Py_ssize_t chunk, c0, c1, panel, nr
+    cdef Py_ssize_t chunk, c0, c1 = 0, panel, nr
     cdef const char *u
     cdef int nv
     if job.u == NULL:
-        u = scratch + job.at_u + (
-            point * job.local_step + (m0 - block_start(job, first)) * job.lda) * item
+        u = scratch + job.at_u + (point * job.local_step + local_row * job.lda) * item
     else:
         u = job.u + (point * job.u_step + (t.group * job.rows + m0) * job.lda) * item
     for chunk in range(job.n_chunks):
-        c0 = chunk_start(job, chunk)
-        c1 = chunk_start(job, chunk + 1)
+        c0, c1 = c1, chunk_start(job, chunk + 1)
         for panel in range(t.n_panels):
             nv = t.vectors[panel]
             nr = nv * lanes
@@ -195,7 +198,7 @@ cdef inline void multiply_point(const job_t *job, const task_t *t, int point, Py
                 c1 - c0, u + c0 * item, job.lda,
                 scratch + job.at_v + panel * job.v_panel + (point * job.v_step + c0 * nr) * item,
                 job.offset + nv * job.chunk,
-                products_of(job, panel, block - first, scratch) + point * mr * nr * item,
+                products + panel * job.set_blocks * job.products_step + point * mr * nr * item,
                 chunk > 0)
 
 

@@ -10,7 +10,7 @@ from libc.string cimport memcpy
 
 from fastcorr._algorithms.window cimport ceil_div
 from fastcorr._algorithms.winograd_tiles cimport (
-    block_start, chunk_start, job_t, next_run, run_t, task_t,
+    MOST_PANELS, block_start, chunk_start, job_t, next_run, run_t, task_t,
 )
 
 
@@ -51,21 +51,28 @@ cdef inline void multiply_chunk(const job_t *job, const task_t *t, Py_ssize_t bl
     cdef Py_ssize_t item = job.kernel.item_bytes, lanes = job.kernel.lanes
     cdef Py_ssize_t nf_bytes = vectors_of(job, block) * lanes * item
     cdef Py_ssize_t c0 = chunk_start(job, chunk), n_terms = chunk_start(job, chunk + 1) - c0
-    cdef Py_ssize_t panel, n, nv, i, n_pieces, start, end
+    cdef Py_ssize_t panel, n, nv, i, start, count
+    cdef Py_ssize_t[MOST_PANELS] n_pieces, narrow, n_wide
     cdef int nvf = <int> vectors_of(job, block), point
     cdef const char *v
     cdef char *products = scratch + job.at_products
+    for panel in range(t.n_panels):
+        n = t.tiles[panel]
+        n_pieces[panel] = ceil_div(n, job.kernel.filterwise_outputs[nvf])
+        narrow[panel] = n // n_pieces[panel]
+        n_wide[panel] = n - narrow[panel] * n_pieces[panel]
     for point in range(job.n_points):
         for panel in range(t.n_panels):
             n, nv = t.tiles[panel], t.vectors[panel]
             v = (scratch + job.at_v + panel * job.v_panel
                  + (point * job.v_step + c0 * nv * lanes) * item)
-            n_pieces = ceil_div(n, job.kernel.filterwise_outputs[nvf])
-            for i in range(n_pieces):
-                start, end = n * i // n_pieces, n * (i + 1) // n_pieces
-                job.kernel.filterwise[nvf][end - start](
+            start = 0
+            for i in range(n_pieces[panel]):
+                count = narrow[panel] + (i < n_wide[panel])
+                job.kernel.filterwise[nvf][count](
                     n_terms, v + start * item, 1, job.offset + nv * job.chunk, u, NULL,
                     products + start * nf_bytes, chunk > 0)
+                start += count
             products += n * nf_bytes
         u += job.u_step * item
 
