@@ -54,7 +54,7 @@ CYCLES_PER_CALL = 60.0
 CYCLES_PER_THREAD = 100e3
 CYCLES_PER_SECOND = 2.7e9
 WEIGHT_BYTES_PER_CYCLE = 8.0  # from a shared cache
-BYTES_PER_CYCLE_FROM_OTHERS = 1.5  # from the cache of another core
+BYTES_PER_CYCLE_FROM_OTHERS = 1.0  # from the cache of another core, on another chiplet
 REPEATED_INPUT = 1.05  # beyond `staging`, where several tasks transform the same tiles
 
 PANELS = 1, 2, 3, 4, 6, MOST_PANELS  # most panels of a task
