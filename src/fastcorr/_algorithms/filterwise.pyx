@@ -489,7 +489,7 @@ cdef class Filterwise(Tiled):
             shared = self._choose_shared_tiles(job, workers)
             if self.weights is not None:
                 return True
-            if workers > 1:
+            if workers > 1 and job.n_chunks == 1:
                 own, images, rows, blocks = self._own_tiles(job, workers, k)
                 if own < shared:
                     job.tile_images = images
@@ -512,7 +512,7 @@ cdef class Filterwise(Tiled):
         for rows in even_pieces(job.oh):
             window_rows = reach(rows, job.kh, job.stride_y, job.dilation_y)
             acc_bytes = rows * job.ow * job.nr * item
-            if window_rows * row_bytes > WINDOW_BYTES or acc_bytes > ACC_BYTES or job.n_chunks > 1:
+            if window_rows * row_bytes > WINDOW_BYTES or acc_bytes > ACC_BYTES:
                 continue
             for blocks in even_pieces(job.n_blocks):
                 if blocks * k * job.block_size > WEIGHTS_BYTES:
@@ -534,9 +534,9 @@ cdef class Filterwise(Tiled):
         turning = from_others = 0
         if self.weights is None:
             turning = self._turning(job) * job.groups * job.n_blocks / workers
-        if self.weights is None and workers > 1:
-            turning += CYCLES_PER_REGION
-            from_others = turned_bytes(job) * (1 - 1 / workers) / BYTES_PER_CYCLE_FROM_OTHERS
+            if workers > 1:
+                turning += CYCLES_PER_REGION
+                from_others = turned_bytes(job) * (1 - 1 / workers) / BYTES_PER_CYCLE_FROM_OTHERS
         best = None
         for rows in even_pieces(job.oh):
             window_rows = reach(rows, job.kh, job.stride_y, job.dilation_y)

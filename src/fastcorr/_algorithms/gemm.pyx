@@ -237,7 +237,7 @@ cdef void multiply(const job_t *job, const tile_t *t, const chunk_t *chunk, bint
     cdef Py_ssize_t item = job.kernel.item_bytes
     cdef const char *a
     cdef char *tail
-    cdef bint has_tail, with_panel
+    cdef bint has_tail = job.tail > 0 and panel0 == 0, with_panel
     # All panels of a few channels in place: they share the pages of x, and some of its lines.
     cdef Py_ssize_t k_step = TERMS_AT_A_TIME if job.in_place else max(chunk.kc, 1)
     if job.strips:
@@ -256,7 +256,6 @@ cdef void multiply(const job_t *job, const tile_t *t, const chunk_t *chunk, bint
             lda = odd_lines(chunk.kc * item) // item
             a = scratch + job.at_weights
             load_weights(job, t, chunk, m0, mr, scratch + job.at_weights, lda)
-        has_tail = job.tail > 0 and panel0 == 0
         tail = scratch + job.at_tail + (m0 - job.block_starts[t.block0]) * job.tail * item
         with_panel = (has_tail and job.tail == 1 and job.kernel.gemm_dot[mr] != NULL
                       and t.panel_vectors + (t.larger_panels > 0) == FC_GEMM_DOT_VECTORS)

@@ -197,6 +197,7 @@ def candidates(form, groups, rows, channels, n_chunks, n_tiles, tiles_across, fi
     """
     transform = CYCLES_PER_WEIGHTS * math.prod(form.r) / 9 * rows * ceil_div(channels, lanes)
     u_bytes = transformed_bytes(form, groups * rows, channels, item)
+    reading = u_bytes / groups / WEIGHT_BYTES_PER_CYCLE / 4
     n_vectors = ceil_div(n_tiles, lanes)
     if filterwise:
         choices = [(nv, ceil_div(rows, FC_FILTERWISE_MAX_VECTORS * lanes)) for nv in (1, 2, 4)]
@@ -218,10 +219,7 @@ def candidates(form, groups, rows, channels, n_chunks, n_tiles, tiles_across, fi
             for blocks in even_pieces(n_blocks):
                 ranges = groups * ceil_div(n_blocks, blocks)
                 for is_shared in _sharings(u_bytes, is_bound):
-                    weights = transform * blocks / n_blocks
-                    if is_shared:
-                        weights = (
-                            u_bytes / groups * blocks / n_blocks / WEIGHT_BYTES_PER_CYCLE / 4)
+                    weights = (reading if is_shared else transform) * blocks / n_blocks
                     tiles_cycles = staging + blocks * per_block
                     task = tiles_cycles * excess + weights
                     rounds = ceil_div(ranges * n_tile_blocks, workers)
@@ -247,7 +245,7 @@ def candidates(form, groups, rows, channels, n_chunks, n_tiles, tiles_across, fi
             largest = ceil_div(whole, pieces)
             staging, per_block = cycles_of(whole / pieces, tiles / pieces, largest)
             for is_shared in _sharings(u_bytes, is_bound):
-                weights = u_bytes / WEIGHT_BYTES_PER_CYCLE / 4 if is_shared else transform
+                weights = reading if is_shared else transform
                 task = staging + n_blocks * per_block + weights
                 rest_task = rest_staging + blocks * (rest_block + weights / n_blocks)
                 cycles = pieces * task + REPEATED_INPUT * rest_task + 0.1 * max(task, rest_task)
